@@ -1,0 +1,5 @@
+"""`python -m edge_pneumo` is `edge-pneumo`."""
+
+from edge_pneumo.cli import main
+
+main()

@@ -1,0 +1,127 @@
+"""Raw outputs -> `Finding`: one calibrated probability and zero to many boxes. There is no other decode in the project.
+
+The detector has three outputs on a grid of cells of `stride` input pixels:
+    image_logit (1,)        pooled evidence for the film
+    heat        (g, g)      logit that a cell is the centre region of an opacity
+    ltrb        (g, g, 4)   log of the distances from the cell's centre to left, top, right, bottom, in strides
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_pneumo.edge_runtime.preprocess import Geometry
+
+
+@dataclass(frozen=True)
+class RawOutputs:
+    """What the network says of one film, dequantised to float32."""
+
+    image_logit: float
+    heat: NDArray[np.float32]
+    ltrb: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class DecodeSpec:
+    """How outputs become a finding; stored in the model file, fitted on validation films.
+
+    probability = sigmoid(image_weight * image_logit + heat_weight * max(heat) + bias)   (Platt scaling, two inputs)
+    box score   = sigmoid(heat) * probability
+    """
+
+    stride: int = 16
+    image_weight: float = 0.5
+    heat_weight: float = 0.5
+    bias: float = 0.0
+    box_threshold: float = 0.15
+    nms_iou: float = 0.1
+    max_boxes: int = 4
+    box_scale: float = 1.0
+    operating_points: dict[str, float] = field(default_factory=lambda: {"balanced": 0.5})
+    default_operating_point: str = "balanced"
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box in pixels of the source film, with its score in 0..1."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    score: float
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The answer for one film: calibrated probability in 0..1, decision at `threshold`, boxes by falling score."""
+
+    probability: float
+    threshold: float
+    boxes: tuple[Box, ...]
+
+    @property
+    def decision(self) -> str:
+        """`opacity` or `no-opacity`."""
+        return "opacity" if self.probability >= self.threshold else "no-opacity"
+
+
+def sigmoid(x: NDArray | float) -> NDArray | float:
+    """Logistic function that does not overflow."""
+    return 0.5 * (1.0 + np.tanh(0.5 * np.asarray(x, np.float64)))
+
+
+def iou_matrix(a: NDArray, b: NDArray) -> NDArray[np.float64]:
+    """Intersection over union of boxes (n, 4) and (m, 4) xyxy -> (n, m); empty boxes give 0."""
+    a, b = np.asarray(a, np.float64).reshape(-1, 4), np.asarray(b, np.float64).reshape(-1, 4)
+    overlap = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
+    intersection = np.prod(np.clip(overlap, 0, None), axis=2)
+    area_a, area_b = np.prod(np.clip(a[:, 2:] - a[:, :2], 0, None), 1), np.prod(np.clip(b[:, 2:] - b[:, :2], 0, None), 1)
+    union = area_a[:, None] + area_b[None, :] - intersection
+    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+
+
+def non_maximum_suppression(boxes: NDArray, scores: NDArray, iou: float, limit: int) -> list[int]:
+    """Indices of boxes kept greedily by falling score, none overlapping a better one by more than `iou`."""
+    kept: list[int] = []
+    order = np.argsort(-scores, kind="stable")
+    while len(order) and len(kept) < limit:
+        best, order = order[0], order[1:]
+        kept.append(int(best))
+        order = order[iou_matrix(boxes[best], boxes[order])[0] <= iou]
+    return kept
+
+
+def film_probability(raw: RawOutputs, spec: DecodeSpec) -> float:
+    """Calibrated probability of an opacity anywhere on the film."""
+    logit = spec.image_weight * raw.image_logit + spec.heat_weight * float(raw.heat.max()) + spec.bias
+    return float(sigmoid(logit))
+
+
+def decode(raw: RawOutputs, spec: DecodeSpec, geometry: Geometry, operating_point: str | None = None) -> Finding:
+    """Turn raw outputs into a finding in the frame of the source film.
+
+    Boxes are cells whose score reaches `box_threshold`, thinned by non-maximum suppression, grown or shrunk about
+    their centre by `box_scale`, and mapped back through `geometry`.
+    """
+    probability = film_probability(raw, spec)
+    threshold = spec.operating_points[operating_point or spec.default_operating_point]
+    scores = np.asarray(sigmoid(raw.heat)) * probability
+    rows, columns = np.nonzero(scores >= spec.box_threshold)
+    if not len(rows):
+        return Finding(probability, threshold, ())
+    centre = (np.stack([columns, rows], 1) + 0.5) * spec.stride
+    reach = np.exp(np.clip(raw.ltrb[rows, columns].astype(np.float64), -6, 6)) * spec.stride
+    boxes = np.concatenate([centre - reach[:, :2], centre + reach[:, 2:]], 1)
+    kept = non_maximum_suppression(boxes, scores[rows, columns], spec.nms_iou, spec.max_boxes)
+    middle, half = (boxes[kept, :2] + boxes[kept, 2:]) / 2, (boxes[kept, 2:] - boxes[kept, :2]) / 2 * spec.box_scale
+    source = geometry.to_source(np.concatenate([middle - half, middle + half], 1))
+    found = [
+        Box(*(round(float(v), 1) for v in box), score=float(scores[rows[k], columns[k]]))
+        for box, k in zip(source, kept, strict=True)
+    ]
+    return Finding(probability, threshold, tuple(b for b in found if b.x2 > b.x1 and b.y2 > b.y1))

@@ -1,0 +1,47 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from edge_pneumo.errors import WriteFailed
+
+
+@contextmanager
+def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO]:
+    """Open a temporary file beside `path`; give it its final name only when the block ends without an error.
+
+    Parameters
+    ----------
+    path : final name; missing parent folders are made.
+    mode : "wb" or "w" (UTF-8).
+
+    Raises
+    ------
+    WriteFailed : the folder cannot be made or written, or the disk is full; nothing is left under `path` that was
+        not there before.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        with open(handle, mode, encoding=None if "b" in mode else "utf-8") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        umask = os.umask(0)  # mkstemp makes 0600; give the file the mode that open() would have given it
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).replace(path)
+        temporary = None
+    except OSError as error:
+        raise WriteFailed(f"cannot write {path}: {error.strerror or error}. Free space or choose another place.") from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Writers of findings: JSON, tables, overlays, DICOM."""

@@ -1,0 +1,91 @@
+"""Radiograph -> network input, and the way back for boxes. Used by training, calibration, evaluation, prediction and
+benchmark alike: there is no other preprocess in the project.
+
+The film is scaled to fit a square of `size_px` (aspect kept), centred, and the rest filled with black (0).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from edge_pneumo.edge_runtime.radiograph import Radiograph
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """The input contract of a model, as its metadata stores it.
+
+    Attributes
+    ----------
+    size_px : side of the square input, a multiple of 32.
+    fill : grey level of the letterbox, 0..255.
+    scale, zero_point : real = (grey - zero_point) * scale. With 1/127.5 and 128 the int8 converter finds exactly these
+        from inputs that span 0..255, so normalisation costs nothing at run time.
+    """
+
+    size_px: int
+    fill: int = 0
+    scale: float = 1 / 127.5
+    zero_point: int = 128
+
+    def normalise(self, grey: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Grey levels 0..255 -> float32 the network was trained on (about -1..1)."""
+        return (grey.astype(np.float32) - np.float32(self.zero_point)) * np.float32(self.scale)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where the film lies in the input: input = source * scale + pad, in pixels, per axis."""
+
+    scale_x: float
+    scale_y: float
+    pad_x: int
+    pad_y: int
+    width: int
+    height: int
+
+    def to_source(self, boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Boxes (n, 4) xyxy in input pixels -> source pixels, clipped to the film."""
+        boxes = np.asarray(boxes_xyxy, np.float32).reshape(-1, 4).copy()
+        boxes[:, 0::2] = np.clip((boxes[:, 0::2] - self.pad_x) / self.scale_x, 0, self.width)
+        boxes[:, 1::2] = np.clip((boxes[:, 1::2] - self.pad_y) / self.scale_y, 0, self.height)
+        return boxes
+
+    def to_input(self, boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Boxes (n, 4) xyxy in source pixels -> input pixels."""
+        boxes = np.asarray(boxes_xyxy, np.float32).reshape(-1, 4).copy()
+        boxes[:, 0::2] = boxes[:, 0::2] * self.scale_x + self.pad_x
+        boxes[:, 1::2] = boxes[:, 1::2] * self.scale_y + self.pad_y
+        return boxes
+
+
+def fit(width: int, height: int, size_px: int) -> tuple[int, int]:
+    """Width and height that fit a square of `size_px`, aspect kept, at least 1."""
+    longest = max(width, height)
+    return max(1, round(width * size_px / longest)), max(1, round(height * size_px / longest))
+
+
+def preprocess(film: Radiograph, spec: InputSpec) -> tuple[NDArray[np.uint8], Geometry]:
+    """Letterbox a film to the network's input.
+
+    Returns
+    -------
+    (size, size, 1) uint8 grey levels, and the geometry that maps boxes back to the source film.
+    """
+    size = spec.size_px
+    width, height = fit(film.width, film.height, size)
+    pixels = film.pixels
+    if pixels.shape != (height, width):
+        picture = Image.fromarray(pixels)
+        pixels = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0))
+    pad_x, pad_y = (size - width) // 2, (size - height) // 2
+    geometry = Geometry(width / film.width, height / film.height, pad_x, pad_y, film.width, film.height)
+    if (width, height) == (size, size):
+        return pixels[..., np.newaxis], geometry
+    canvas = np.full((size, size, 1), spec.fill, np.uint8)
+    canvas[pad_y : pad_y + height, pad_x : pad_x + width, 0] = pixels
+    return canvas, geometry

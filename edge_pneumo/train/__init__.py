@@ -1,0 +1,1 @@
+"""Data sets, the detector, the reference systems, and fitting them."""
