@@ -1,0 +1,330 @@
+"""What is fitted after training, on labelled films that were not trained on: calibration, operating points and the
+settings of the box decoder. The training calls these on its validation films, `tune` on a clinic's own.
+
+A hundred films are few, so each fit prefers what will hold on the next hundred to what is best on these: weights are
+shrunk and never negative, thresholds keep a margin for sampling error, and box settings come from a plateau of the
+score, not its peak.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import comb
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edge_pneumo.benchmarks.metrics.detection import rsna_film_score
+from edge_pneumo.edge_runtime.decode import DecodeSpec, RawOutputs, decode, sigmoid
+from edge_pneumo.edge_runtime.preprocess import Geometry
+from edge_pneumo.errors import DataError
+
+SENSITIVITY_TARGET = 0.90
+"""Least sensitivity of `screening` (WHO's target for a triage test)."""
+
+SPECIFICITY_TARGET = 0.90
+"""Least specificity of `specific`."""
+
+CONFIDENCE = 0.75
+"""How sure a target must be to hold on new films, given as many cases as there are."""
+
+BOX_THRESHOLDS = np.geomspace(0.03, 0.6, 40)
+NMS_IOUS = (0.05, 0.1, 0.2, 0.3)
+MAX_BOXES = (1, 2, 3, 4)
+BOX_SCALES = (0.8, 0.875, 0.95, 1.0, 1.1)
+
+
+@dataclass(frozen=True)
+class Platt:
+    """probability = sigmoid(image_weight * image_logit + heat_weight * max(heat) + bias); weights are >= 0."""
+
+    image_weight: float
+    heat_weight: float
+    bias: float
+
+    def probability(self, image_logits: ArrayLike, heat_max: ArrayLike) -> NDArray[np.float64]:
+        """Calibrated probabilities (n,) of films with these outputs."""
+        image, heat = np.asarray(image_logits, np.float64), np.asarray(heat_max, np.float64)
+        return np.asarray(sigmoid(self.image_weight * image + self.heat_weight * heat + self.bias))
+
+    def apply(self, spec: DecodeSpec) -> DecodeSpec:
+        """`spec` with this calibration."""
+        return replace(spec, image_weight=self.image_weight, heat_weight=self.heat_weight, bias=self.bias)
+
+
+def fit_operating(
+    image_logits: ArrayLike,
+    heat_max: ArrayLike,
+    labels: ArrayLike,
+    groups: Sequence[str] | None = None,
+    *,
+    prevalence: float | None = None,
+    shrink: float = 4.0,
+) -> Platt:
+    """Fit the two-input Platt scaling.
+
+    First the direction (how much each output counts) by logistic regression shrunk towards equal, positive weight of
+    the standardised outputs; then scale and bias along it by Platt's method with his smoothed targets (Platt,
+    "Probabilistic outputs for support vector machines", 1999), so that shrinkage does not make the model timid.
+
+    Parameters
+    ----------
+    image_logits, heat_max : (n,) the network's `image_logit` and the largest `heat` of each film.
+    labels : (n,) 0 or 1.
+    groups : (n,) patient of each film; a patient with many films counts like one with few. None: films count alike.
+    prevalence : share of positives where the model will work, if it is not that of these films: shifts the bias.
+    shrink : strength of the pull towards equal weight, in films.
+
+    Raises
+    ------
+    DataError : not both classes are there, or an output is not finite.
+    """
+    x = np.stack([np.asarray(image_logits, np.float64), np.asarray(heat_max, np.float64)], axis=1)
+    y = np.asarray(labels, np.float64)
+    _need_both_classes(y, "calibration")
+    if not np.isfinite(x).all():
+        raise DataError("calibration: the network gave an output that is not finite; the training has diverged")
+    weight = _patient_weights(groups, len(y))
+    mean, spread = x.mean(axis=0), x.std(axis=0)
+    usable = spread > 1e-6
+    z = np.where(usable, (x - mean) / np.where(usable, spread, 1.0), 0.0)
+    # both outputs were trained to say the same thing: with no evidence to tell them apart, each counts half
+    start = np.where(usable, 1.0 / max(usable.sum(), 1), 0.0)
+    direction = _fit_direction(z, y, weight, start, shrink)
+    scale, bias = _fit_platt(z @ direction, y, weight)
+    weights = scale * direction / np.where(usable, spread, 1.0)
+    bias = bias - float(weights @ mean)
+    if prevalence is not None:
+        rate = float(np.average(y, weights=weight))
+        bias += float(np.log(prevalence / (1 - prevalence)) - np.log(rate / (1 - rate)))
+    return Platt(float(weights[0]), float(weights[1]), float(bias))
+
+
+def _need_both_classes(labels: NDArray, what: str) -> None:
+    positives = int(labels.sum())
+    if positives == 0 or positives == len(labels):
+        raise DataError(
+            f"{what} needs films with and without an opacity: found {positives} with and {len(labels) - positives}"
+            " without. Give a split or folder that holds both."
+        )
+
+
+def _patient_weights(groups: Sequence[str] | None, n: int) -> NDArray[np.float64]:
+    """Weights of films, adding up to n: within a patient, weight falls with the root of the number of films."""
+    if groups is None:
+        return np.ones(n)
+    _, member, count = np.unique(np.asarray(groups, str), return_inverse=True, return_counts=True)
+    weight = 1 / np.sqrt(count[member])
+    return weight * n / weight.sum()
+
+
+def _fit_direction(z: NDArray, y: NDArray, weight: NDArray, start: NDArray, shrink: float) -> NDArray:
+    """Penalised logistic regression with weights >= 0 by projected Newton steps over the active set; sums to 1."""
+    beta, bias = start.copy(), 0.0
+    free = start > 0
+    for _ in range(100):
+        p = np.asarray(sigmoid(z @ beta + bias))
+        curvature = np.maximum(weight * p * (1 - p), 1e-9)
+        design = np.column_stack([z[:, free], np.ones(len(y))])
+        penalty = np.append(np.full(int(free.sum()), shrink), 0.0)
+        gradient = design.T @ (weight * (p - y)) + penalty * np.append(beta[free] - start[free], 0.0)
+        step = np.linalg.solve((design.T * curvature) @ design + np.diag(penalty + 1e-9), gradient)
+        step *= min(1.0, 2.0 / max(float(np.abs(step).max()), 1e-12))  # a Newton step may overshoot on separable data
+        beta[free] -= step[:-1]
+        bias -= float(step[-1])
+        if (beta < 0).any():
+            free &= beta > 0
+            beta = np.maximum(beta, 0.0)
+            continue
+        if np.abs(step).max() < 1e-8:
+            break
+    total = beta.sum()
+    return beta / total if total > 0 else start
+
+
+def _fit_platt(score: NDArray, y: NDArray, weight: NDArray) -> tuple[float, float]:
+    """Slope (>= 0) and bias of Platt's scaling with his targets (N+ + 1) / (N+ + 2) and 1 / (N- + 2)."""
+    positives, negatives = float(weight @ y), float(weight @ (1 - y))
+    target = np.where(y > 0, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    slope, bias = 1.0, float(np.log(positives / negatives))
+
+    def loss(slope: float, bias: float) -> float:
+        logit = slope * score + bias
+        return float(weight @ (np.logaddexp(0, logit) - target * logit))
+
+    design = np.column_stack([score, np.ones(len(y))])
+    for _ in range(100):
+        p = np.asarray(sigmoid(slope * score + bias))
+        gradient = design.T @ (weight * (p - target))
+        hessian = (design.T * np.maximum(weight * p * (1 - p), 1e-12)) @ design + 1e-9 * np.eye(2)
+        step = np.linalg.solve(hessian, gradient)
+        fraction = 1.0  # halve until the loss falls: plain Newton diverges from a poor start
+        while fraction > 1e-6 and loss(slope - fraction * step[0], bias - fraction * step[1]) > loss(slope, bias):
+            fraction /= 2
+        slope, bias = slope - fraction * step[0], bias - fraction * step[1]
+        if np.abs(fraction * step).max() < 1e-9:
+            break
+    if slope <= 0:  # the outputs rank films worse than chance: say the prevalence rather than turn them round
+        return 0.0, float(np.log(positives / negatives))
+    return float(slope), float(bias)
+
+
+def choose_operating_points(
+    labels: ArrayLike, probabilities: ArrayLike, *, confidence: float = CONFIDENCE
+) -> dict[str, float]:
+    """Thresholds on the probability for the three named operating points.
+
+    `screening`  sensitivity of at least .90
+    `balanced`   largest sensitivity + specificity (Youden's index), the median over 200 resamples
+    `specific`   specificity of at least .90
+
+    The targets are meant for new films. The k-th lowest of n positive films has a share of all positives above it
+    that follows Beta(n + 1 - k, k), whatever the distribution (Wilks, "Determination of sample sizes for setting
+    tolerance limits", 1941); k is the largest for which that share is at least .90 with `confidence`.
+
+    Returns
+    -------
+    {"screening": t, "balanced": t, "specific": t} with screening <= balanced <= specific; a film is positive when its
+    probability is >= t.
+
+    Raises
+    ------
+    DataError : not both classes are there.
+    """
+    y, p = np.asarray(labels, bool), np.asarray(probabilities, np.float64)
+    _need_both_classes(y, "choosing operating points")
+    grid = np.unique(p)
+    cuts = np.concatenate([[grid[0] / 2], (grid[:-1] + grid[1:]) / 2, [(grid[-1] + 1) / 2]])  # between films
+    positives, negatives = np.sort(p[y]), np.sort(p[~y])[::-1]
+    lowest = positives[max(tolerance_rank(len(positives), SENSITIVITY_TARGET, confidence), 1) - 1]
+    highest = negatives[max(tolerance_rank(len(negatives), SPECIFICITY_TARGET, confidence), 1) - 1]
+    screening, specific = float(cuts[cuts <= lowest].max()), float(cuts[cuts > highest].min())
+    # where the classes part cleanly, both targets hold anywhere between the two
+    screening, specific = min(screening, specific), max(screening, specific)
+    balanced = float(np.clip(_youden(y, p, cuts), screening, specific))
+    return {"screening": screening, "balanced": balanced, "specific": specific}
+
+
+def tolerance_rank(n: int, target: float, confidence: float) -> int:
+    """Largest k for which the k-th lowest of n cases keeps a share >= `target` above it with `confidence`; 0 if none.
+
+    P(share above the k-th lowest >= target) = P(Binomial(n, 1 - target) >= k).
+    """
+    miss = 1 - target
+    tail, rank = 1.0, 0
+    for k in range(1, n + 1):
+        tail -= comb(n, k - 1) * miss ** (k - 1) * target ** (n - k + 1) if n < 1000 else _binomial(n, k - 1, miss)
+        if tail < confidence:
+            break
+        rank = k
+    return rank
+
+
+def _binomial(n: int, k: int, p: float) -> float:
+    """Binomial probability by logarithms, for n where the plain product overflows."""
+    from math import exp, lgamma, log
+
+    return exp(lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1) + k * log(p) + (n - k) * log(1 - p))
+
+
+def _youden(labels: NDArray[np.bool_], probabilities: NDArray, cuts: NDArray, resamples: int = 200) -> float:
+    """Median over resamples of the cut with the largest Youden index: one lucky film must not move it far."""
+    rng = np.random.default_rng(0)
+    above = probabilities[None, :] >= cuts[:, None]
+    best = []
+    for _ in range(resamples):
+        weight = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)))
+        positives, negatives = weight * labels, weight * ~labels
+        if positives.sum() and negatives.sum():
+            youden = above @ positives / positives.sum() - above @ negatives / negatives.sum()
+            best.append(float(np.mean(cuts[youden >= youden.max() - 1e-12])))
+    return float(np.median(best))
+
+
+def choose_box_threshold(
+    raw: Sequence[RawOutputs],
+    geometries: Sequence[Geometry],
+    true_boxes: Sequence[ArrayLike],
+    spec: DecodeSpec,
+    *,
+    thresholds: Sequence[float] = tuple(BOX_THRESHOLDS),
+    nms_ious: Sequence[float] = NMS_IOUS,
+    max_boxes: Sequence[int] = MAX_BOXES,
+    box_scales: Sequence[float] = BOX_SCALES,
+) -> DecodeSpec:
+    """`spec` with the box threshold, NMS overlap, number and scale of boxes that serve the RSNA score best.
+
+    The score over the grid is averaged with its neighbours on every axis before the best is taken: a plateau that
+    many films agree on, not a spike that one film makes.
+
+    Parameters
+    ----------
+    raw, geometries : outputs of the network and the geometry of each film.
+    true_boxes : per film (k, 4) xyxy in source pixels; empty for none.
+    spec : calibration already fitted (box scores are multiplied by the film's probability).
+
+    Raises
+    ------
+    DataError : no film has a true box.
+    """
+    if not any(np.asarray(t).size for t in true_boxes):
+        raise DataError("choosing the box threshold needs films with boxes; none of these films has one")
+    scores = box_scores(raw, geometries, true_boxes, spec, thresholds, nms_ious, max_boxes, box_scales)
+    smooth = scores
+    for axis, width in enumerate((1, 1, 1, 3)):
+        smooth = _smooth(smooth, axis, min(width, scores.shape[axis] - 1))
+    n, s, m, t = np.unravel_index(int(np.argmax(smooth)), smooth.shape)
+    return replace(
+        spec,
+        nms_iou=float(nms_ious[n]),
+        box_scale=float(box_scales[s]),
+        max_boxes=int(max_boxes[m]),
+        box_threshold=round(float(thresholds[t]), 4),
+    )
+
+
+def box_scores(
+    raw: Sequence[RawOutputs],
+    geometries: Sequence[Geometry],
+    true_boxes: Sequence[ArrayLike],
+    spec: DecodeSpec,
+    thresholds: Sequence[float],
+    nms_ious: Sequence[float],
+    max_boxes: Sequence[int],
+    box_scales: Sequence[float],
+) -> NDArray[np.float64]:
+    """RSNA score over the grid: (nms_ious, box_scales, max_boxes, thresholds).
+
+    Suppression keeps boxes by falling score, so a higher threshold or a smaller number only cuts the list short: each
+    film is decoded once per overlap and scale, and each prefix of its list scored once.
+    """
+    most, thresholds = max(max_boxes), np.asarray(thresholds, np.float64)
+    total = np.zeros((len(nms_ious), len(box_scales), len(max_boxes), len(thresholds)))
+    count = np.zeros_like(total)
+    for n, overlap in enumerate(nms_ious):
+        for s, scale in enumerate(box_scales):
+            wide = replace(
+                spec, box_threshold=float(thresholds.min()), nms_iou=overlap, max_boxes=most, box_scale=scale
+            )
+            for outputs, geometry, true in zip(raw, geometries, true_boxes, strict=True):
+                boxes = np.array([(b.x1, b.y1, b.x2, b.y2, b.score) for b in decode(outputs, wide, geometry).boxes])
+                boxes = boxes.reshape(-1, 5)
+                prefix = np.array([rsna_film_score(true, boxes[:k]) for k in range(len(boxes) + 1)])
+                shown = (boxes[:, 4][:, None] >= thresholds).sum(axis=0)
+                value = prefix[np.minimum(shown, np.asarray(max_boxes)[:, None])]
+                total[n, s] += np.nan_to_num(value)
+                count[n, s] += ~np.isnan(value)
+    return np.divide(total, count, out=np.zeros_like(total), where=count > 0)
+
+
+def _smooth(values: NDArray, axis: int, width: int) -> NDArray:
+    """Moving average over `width` neighbours on each side, triangular weights, renormalised at the ends."""
+    if width < 1:
+        return values
+    kernel = np.concatenate([np.arange(1, width + 2), np.arange(width, 0, -1)]).astype(float)
+
+    def average(line: NDArray) -> NDArray:
+        return np.convolve(line, kernel, "same") / np.convolve(np.ones(len(line)), kernel, "same")
+
+    return np.apply_along_axis(average, axis, values) if values.shape[axis] >= len(kernel) else values
