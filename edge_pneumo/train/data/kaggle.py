@@ -1,0 +1,166 @@
+"""Reader of the Kaggle layout of the RSNA challenge: DICOM films, a label table, a class table, and splits.
+
+    stage_2_train_images/<patientId>.dcm        or stage_2_train_images.zip beside the tables
+    stage_2_train_labels.csv                    patientId, x, y, width, height, Target; a row for each box
+    stage_2_detailed_class_info.csv             optional: patientId, class
+    splits.csv                                  optional: patientId, group, split
+
+Tables may be plain, .gz or .zip. The whole may be the zip as Kaggle serves it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from edge_pneumo.errors import DataError
+from edge_pneumo.train.data.film import BoxXyxy, Fault, Film, Reading
+from edge_pneumo.train.data.store import Store, ZipStore, find_table
+from edge_pneumo.train.data.tables import number, read_table
+
+LABELS, CLASSES, SPLITS = "stage_2_train_labels.csv", "stage_2_detailed_class_info.csv", "splits.csv"
+IMAGES = "stage_2_train_images"
+OPACITY = "Lung Opacity"
+
+
+@dataclass
+class Patient:
+    """The rows of one patientId, gathered from all tables."""
+
+    targets: set[int] = field(default_factory=set)
+    boxes: list[BoxXyxy] = field(default_factory=list)
+    classes: set[str] = field(default_factory=set)
+    group: str = ""
+    split: str | None = None
+
+
+def is_kaggle(store: Store) -> bool:
+    """True when the store has the challenge's label table, or its image folder."""
+    return find_table(store, LABELS) is not None or next(iter(store.files(IMAGES)), None) is not None
+
+
+def read_kaggle(store: Store) -> Reading:
+    """Read a data set in the Kaggle layout.
+
+    Raises
+    ------
+    DataError : the label table or the image folder is missing, or a table lacks a column.
+    """
+    labels = find_table(store, LABELS)
+    if labels is None:
+        raise DataError(f"{store.root}: no {LABELS} (nor .gz or .zip) beside {IMAGES}/. Put the label table there.")
+    faults: list[Fault] = []
+    patients = read_labels(store, labels, faults)
+    if classes := find_table(store, CLASSES):
+        read_classes(store, classes, patients, faults)
+    if splits := find_table(store, SPLITS):
+        read_splits(store, splits, patients, faults)
+    images, names = _images(store)
+    faults += _matching_faults(patients, names)
+    films = [
+        Film(
+            film_id=patient_id,
+            path=images.place(names[patient_id]),
+            label=int(1 in patient.targets),
+            read=images.reader(names[patient_id]),
+            class_name=min(patient.classes, default=None),
+            boxes_xyxy=tuple(patient.boxes),
+            group=patient.group or patient_id,
+            source="kaggle",
+            split=patient.split,
+        )
+        for patient_id, patient in sorted(patients.items())
+        if patient_id in names
+    ]
+    return Reading("kaggle", films, faults)
+
+
+def read_labels(store: Store, table: str, faults: list[Fault]) -> dict[str, Patient]:
+    """Targets and boxes by patientId; adds what is wrong with the rows to `faults`."""
+    patients: dict[str, Patient] = defaultdict(Patient)
+    seen: set[tuple[str, ...]] = set()
+    for line, row in read_table(store, table, ("patientId", "x", "y", "width", "height", "Target")):
+        patient_id, where = row[0].strip(), f"{table} line {line} ({row[0]})"
+        try:
+            x, y, width, height, target = (number(cell) for cell in row[1:])
+        except ValueError as error:
+            faults.append(Fault("bad-value", "stop", where, f"expected numbers, found {error}"))
+            continue
+        if not patient_id or target not in (0, 1):
+            faults.append(Fault("bad-value", "stop", where, f"expected patientId and Target 0 or 1, found {row}"))
+            continue
+        if tuple(row) in seen:
+            faults.append(Fault("duplicate-row", "note", where, "the same row again; used once"))
+            continue
+        seen.add(tuple(row))
+        patient = patients[patient_id]
+        patient.targets.add(int(target))
+        if x is None or y is None or width is None or height is None:
+            if target == 1:
+                faults.append(Fault("target-without-box", "stop", where, "Target 1 needs x, y, width and height"))
+            continue
+        if target == 0:
+            faults.append(Fault("box-without-target", "stop", where, "Target 0 with a box; expected empty x to height"))
+            continue
+        patient.boxes.append((x, y, x + width, y + height))
+    for patient_id, patient in patients.items():
+        if len(patient.targets) > 1:
+            faults.append(Fault("conflicting-target", "stop", patient_id, "rows with Target 0 and with Target 1"))
+    return dict(patients)
+
+
+def read_classes(store: Store, table: str, patients: dict[str, Patient], faults: list[Fault]) -> None:
+    """Add classes to the patients; the table has one row per box, as the label table."""
+    for _, (patient_id, name) in read_table(store, table, ("patientId", "class")):
+        if patient_id in patients:
+            patients[patient_id].classes.add(name.strip())
+        else:
+            faults.append(Fault("class-without-label", "note", patient_id, f"in {table}, not in the label table"))
+    for patient_id, patient in patients.items():
+        if len(patient.classes) > 1:
+            detail = f"more than one class: {', '.join(sorted(patient.classes))}"
+            faults.append(Fault("conflicting-class", "stop", patient_id, detail))
+        elif patient.classes and (OPACITY in patient.classes) != (1 in patient.targets):
+            found = f"class '{min(patient.classes)}' with Target {max(patient.targets)}"
+            faults.append(Fault("conflicting-class", "stop", patient_id, found))
+        elif not patient.classes:
+            faults.append(Fault("label-without-class", "note", patient_id, f"no row in {table}"))
+
+
+def read_splits(store: Store, table: str, patients: dict[str, Patient], faults: list[Fault]) -> None:
+    """Add group and split to the patients."""
+    for line, (patient_id, group, split) in read_table(store, table, ("patientId", "group", "split")):
+        patient = patients.get(patient_id)
+        if patient is None:
+            faults.append(Fault("split-without-label", "note", patient_id, f"in {table}, not in the label table"))
+            continue
+        if patient.split is not None and patient.split != split:
+            detail = f"line {line} says '{split}', an earlier one '{patient.split}'"
+            faults.append(Fault("patient-in-two-splits", "stop", patient_id, detail))
+        patient.group, patient.split = group.strip() or patient_id, split.strip() or None
+    unplaced = [patient_id for patient_id, patient in patients.items() if patient.split is None]
+    for patient_id in unplaced:
+        faults.append(Fault("label-without-split", "note", patient_id, f"no row in {table}: in no split"))
+
+
+def _images(store: Store) -> tuple[Store, dict[str, str]]:
+    """The store that holds the films, and their paths by patientId."""
+    inner = find_table(store, IMAGES)  # stage_2_train_images.zip beside the tables
+    if next(iter(store.files(IMAGES)), None) is None and inner is not None and not isinstance(store, ZipStore):
+        store = ZipStore(store.place(inner))
+        found = list(store.files(deep=True))
+    else:
+        found = list(store.files(IMAGES))
+    if not found:
+        raise DataError(f"{store.root}: no films in {IMAGES}/. Expected {IMAGES}/<patientId>.dcm.")
+    return store, {PurePosixPath(name).stem: name for name in found if name.lower().endswith((".dcm", ".dicom"))}
+
+
+def _matching_faults(patients: dict[str, Patient], names: dict[str, str]) -> list[Fault]:
+    rows_only = sorted(set(patients) - set(names))
+    films_only = sorted(set(names) - set(patients))
+    return [
+        *(Fault("row-without-film", "skip", patient_id, f"no {IMAGES}/{patient_id}.dcm") for patient_id in rows_only),
+        *(Fault("film-without-row", "note", names[name], "not in the label table; not used") for name in films_only),
+    ]
