@@ -59,12 +59,12 @@ def build_detector(config: DetectorConfig) -> Any:
 
     def conv(x: Any, filters: int, kernel: int, stride: int, name: str, relu: bool = True) -> Any:
         x = layers.Conv2D(filters, kernel, stride, "same", use_bias=False, name=name)(x)
-        x = layers.BatchNormalization(momentum=0.99, epsilon=1e-3, name=f"{name}_bn")(x)
+        x = layers.BatchNormalization(momentum=0.97, epsilon=1e-3, name=f"{name}_bn")(x)
         return layers.ReLU(6.0, name=f"{name}_relu")(x) if relu else x
 
     def depthwise(x: Any, stride: int, name: str) -> Any:
         x = layers.DepthwiseConv2D(3, stride, "same", use_bias=False, name=name)(x)
-        x = layers.BatchNormalization(momentum=0.99, epsilon=1e-3, name=f"{name}_bn")(x)
+        x = layers.BatchNormalization(momentum=0.97, epsilon=1e-3, name=f"{name}_bn")(x)
         return layers.ReLU(6.0, name=f"{name}_relu")(x)
 
     film = layers.Input((config.size_px, config.size_px, 1), name="film")

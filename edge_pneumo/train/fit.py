@@ -1,0 +1,294 @@
+"""Training a detector, top to bottom: films -> stages of epochs -> averaged weights -> decode fitted on val -> a run."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_pneumo import __version__
+from edge_pneumo.edge_runtime.decode import DecodeSpec, RawOutputs
+from edge_pneumo.edge_runtime.files import atomic_write
+from edge_pneumo.edge_runtime.preprocess import Geometry, InputSpec
+from edge_pneumo.errors import DataError, UsageFault
+from edge_pneumo.train.config import Stage, TrainConfig
+from edge_pneumo.train.detector import DetectorConfig, build_detector
+from edge_pneumo.train.feed import TrainingSet, joined, one_epoch
+from edge_pneumo.train.labels import FINDINGS, film_label
+from edge_pneumo.train.resume import State, load_state, save_state
+from edge_pneumo.train.run import raw_outputs, require_tensorflow, save_weights, write_decode, write_json
+from edge_pneumo.train.weights import load_start, settle_batch_norm
+
+if TYPE_CHECKING:
+    from edge_pneumo.train.data.index import DataSet, Film
+
+STRIDE = 16
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Validation films, preprocessed at the detector's size."""
+
+    films: Sequence[Film]
+    images: NDArray[np.uint8]
+    geometries: Sequence[Geometry]
+
+
+def train_detector(
+    config: TrainConfig, data: DataSet, out: Path, *, extra: Sequence[DataSet] = (), masked: Sequence[Path] = (),
+    weights: str | Path | None = None, resume: bool = False, cache_dir: Path | None = None, say: Say = print,
+) -> Path:  # fmt: skip
+    """Train a detector and leave a run directory in `out`.
+
+    Parameters
+    ----------
+    data : films with splits `train` and `val`; only `val` is used to choose anything.
+    extra : weakly labelled films, all used for training.
+    masked : folders of lung-masked films, for stages that ask for them.
+    weights : "none", a file, or None for Keras's own ImageNet weights.
+    say : receives progress, one sentence at a time.
+
+    Raises
+    ------
+    UsageFault, DataError, MissingExtra
+    """
+    require_tensorflow()
+    import tensorflow as tf
+
+    out = Path(out)
+    _check_directory(out, resume)
+    tf.keras.utils.set_random_seed(config.seed)
+    spec = InputSpec(config.size_px)
+    train, weak = data.split("train"), [film for one in extra for film in one.films]
+    labels = {film.label for film in train.films}
+    if labels != {0, 1}:
+        raise DataError(f"the train split needs films with and without opacities, found labels {sorted(labels)}")
+    findings = len(FINDINGS) if any(film.source == "nih" for film in weak) else 0
+    shape = DetectorConfig(config.size_px, config.alpha, config.head_channels, findings, config.dropout)
+    model = build_detector(shape)
+    start = load_start(model, weights)
+    say(f"detector: {model.count_params():,} parameters, {start}")
+    record = {
+        "kind": "detector", "train": config.to_dict(), "findings": findings, "start": start, "version": __version__,
+        "input": {"size_px": spec.size_px, "fill": spec.fill, "scale": spec.scale, "zero_point": spec.zero_point},
+        "data": {"split_hash": data.split_hash, "train": len(train), "weak": len(weak), "masked": len(masked)},
+        "toolchain": {"tensorflow": tf.__version__, "numpy": np.__version__},
+    }  # fmt: skip
+    fingerprint = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+    validation = load_validation(data, spec, cache_dir, say)
+    fitting = _Fitting(config, model, spec, findings, out, fingerprint, say)
+    if resume and (out / "state.npz").exists():
+        fitting.restore(load_state(out / "state.npz", fingerprint))
+    elif resume and (out / "model.weights.h5").exists():
+        say(f"{out} is finished already")
+        return out
+    else:
+        write_json(out / "config.json", record)
+    for number, stage in enumerate(config.stages):
+        if number < fitting.stage:
+            continue
+        films = _films_of_stage(stage, config, train.films, weak, masked, cache_dir, say)
+        if number == 0 and fitting.epoch == 0 and start != "random start":
+            settle_batch_norm(model, spec_of(stage, config).normalise(films.images[:128]))
+        fitting.run_stage(number, stage, films, validation)
+    fitting.finish(validation, record)
+    return out
+
+
+def spec_of(stage: Stage, config: TrainConfig) -> InputSpec:
+    """The input contract of a stage."""
+    return InputSpec(stage.size_px or config.size_px)
+
+
+def load_validation(data: DataSet, spec: InputSpec, cache_dir: Path | None, say: Say) -> Validation:
+    """Read the validation films; DataError where there are none to choose by."""
+    from edge_pneumo.train.data.cache import load_images
+
+    films = data.split("val").films
+    images, geometries, kept, refused = load_images(films, spec, cache_dir)
+    for film, refusal in refused:
+        say(f"left out {film.path}: {refusal}")
+    films = [films[k] for k in kept]
+    if len({film.label for film in films}) < 2:
+        raise DataError("the val split needs readable films with and without opacities: check splits.csv")
+    return Validation(films, images, geometries)
+
+
+def _check_directory(out: Path, resume: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise UsageFault(f"{out} is a file; --out names a directory")
+    started = any((out / name).exists() for name in ("config.json", "state.npz"))
+    if started and not resume:
+        raise UsageFault(f"{out} holds a run already; go on with --resume, or give another --out")
+
+
+def _films_of_stage(
+    stage: Stage, config: TrainConfig, labelled: Sequence[Film], weak: Sequence[Film], masked: Sequence[Path],
+    cache_dir: Path | None, say: Say,
+) -> TrainingSet:  # fmt: skip
+    if stage.films == "masked":
+        from edge_pneumo.train.masked import load_masked
+
+        around = _load(labelled, stage, config, 1, cache_dir, say).images
+        return load_masked(masked, spec_of(stage, config), config, around, say)
+    sets = [_load(labelled, stage, config, stage.labelled_repeat, cache_dir, say)]
+    if weak:
+        sets.append(_load(weak, stage, config, 1, cache_dir, say))
+    return joined(sets)
+
+
+def _load(
+    films: Sequence[Film], stage: Stage, config: TrainConfig, repeat: int, cache_dir: Path | None, say: Say
+) -> TrainingSet:
+    from edge_pneumo.train.data.cache import load_images
+
+    images, geometries, kept, refused = load_images(films, spec_of(stage, config), cache_dir)
+    for film, refusal in refused:
+        say(f"left out {film.path}: {refusal}")
+    if len(kept) < len(films) / 2:
+        raise DataError(f"only {len(kept)} of {len(films)} films could be read; the first: {refused[0][1]}")
+    labels = [film_label(films[k], g, config.loss.weak_box) for k, g in zip(kept, geometries, strict=True)]
+    return TrainingSet(images, labels, np.full(len(kept), repeat, np.int64))
+
+
+class _Fitting:
+    """A model on its way: optimizers, averaged weights and the log, which resume together."""
+
+    def __init__(
+        self, config: TrainConfig, model: Any, spec: InputSpec, findings: int, out: Path, fingerprint: str, say: Say
+    ) -> None:
+        self.config, self.model, self.spec, self.findings = config, model, spec, findings
+        self.out, self.fingerprint, self.say = out, fingerprint, say
+        self.stage, self.epoch, self.rows = 0, 0, []
+        self.average = [np.array(w) for w in model.get_weights()]
+        self.pending: State | None = None
+
+    def restore(self, state: State) -> None:
+        self.stage, self.epoch, self.rows, self.pending = state.stage, state.epoch, state.rows, state
+        self.model.set_weights(state.arrays["weights"])
+        self.average = state.arrays["average"]
+        self.say(
+            f"resumed after epoch {self.epoch} of stage {self.config.stages[min(self.stage, len(self.config.stages) - 1)].name}"
+        )
+
+    def run_stage(self, number: int, stage: Stage, films: TrainingSet, validation: Validation) -> None:
+        from edge_pneumo.train.step import Stepper
+
+        spec = spec_of(stage, self.config)
+        model = self.model
+        if spec.size_px != self.spec.size_px:
+            c = self.config
+            model = build_detector(DetectorConfig(spec.size_px, c.alpha, c.head_channels, self.findings, c.dropout))
+            model.set_weights(self.model.get_weights())
+        steps = max(len(films) // stage.batch_size, 1)
+        stepper = Stepper(model, stage, self.config, STRIDE, steps * stage.epochs, steps * stage.warmup_epochs)
+        stepper.average = self.average
+        if self.pending is not None and self.epoch > 0:
+            stepper.restore(self.pending.arrays)
+        self.pending = None
+        while self.epoch < stage.epochs:
+            began = time.monotonic()
+            feed = one_epoch(
+                films, spec, STRIDE, stage.batch_size, self.config.augment, self.config.loss.gaussian,
+                (self.config.seed, number, self.epoch), self.findings,
+            )  # fmt: skip
+            losses = stepper.run_epoch(feed, steps, f"{stage.name} {self.epoch + 1}/{stage.epochs}")
+            self.average = stepper.average
+            self.model.set_weights(model.get_weights())
+            self.epoch += 1
+            row = {"stage": stage.name, "epoch": self.epoch, **losses, **self._judge(validation)}
+            row["seconds"] = round(time.monotonic() - began, 1)
+            self.rows.append(row)
+            self._tell(row, stage)
+            arrays = {"weights": self.model.get_weights(), "average": self.average, **stepper.state()}
+            save_state(self.out / "state.npz", State(self.stage, self.epoch, self.rows, arrays), self.fingerprint)
+            write_log(self.out / "log.csv", self.rows)
+        self.stage, self.epoch = number + 1, 0
+        self.model.set_weights(self.average)
+
+    def _judge(self, validation: Validation) -> dict[str, float]:
+        from edge_pneumo.benchmarks.metrics import auc
+
+        kept = self.model.get_weights()
+        self.model.set_weights(self.average)
+        raw = raw_outputs(self.model, self.spec, validation.images)
+        self.model.set_weights(kept)
+        labels = np.array([film.label for film in validation.films])
+        heat = np.array([r.heat.max() for r in raw])
+        image = np.array([r.image_logit for r in raw])
+        return {"val_auc_heat": auc(labels, heat), "val_auc_image": auc(labels, image)}
+
+    def _tell(self, row: dict[str, Any], stage: Stage) -> None:
+        left = (stage.epochs - self.epoch) * row["seconds"]
+        self.say(
+            f"{stage.name} {self.epoch}/{stage.epochs}: loss {row['loss']:.3f}, val AUC heat {row['val_auc_heat']:.3f} "
+            f"image {row['val_auc_image']:.3f}, {row['seconds']:.0f} s, about {left / 60:.1f} min of this stage left"
+        )
+
+    def finish(self, validation: Validation, record: dict[str, Any]) -> None:
+        """Keep the averaged weights, fit decode on val, measure there, draw the curves."""
+        from edge_pneumo.train.curves import draw_curves
+
+        self.model.set_weights(self.average)
+        model = build_detector(
+            DetectorConfig(self.config.size_px, self.config.alpha, self.config.head_channels, 0, self.config.dropout)
+        )
+        copy_by_name(self.model, model)
+        raw = raw_outputs(model, self.spec, validation.images)
+        spec, metrics = fit_decode(raw, validation, record)
+        write_decode(self.out, spec)
+        write_json(self.out / "metrics.json", metrics)
+        draw_curves(self.out / "curves.svg", self.rows)
+        save_weights(model, self.out / "model.weights.h5")
+        (self.out / "state.npz").unlink(missing_ok=True)
+        summary = ", ".join(
+            f"{k} {metrics[k]['value']:.3f}" for k in ("auc", "rsna_score") if metrics[k]["value"] is not None
+        )
+        self.say(f"finished: on {metrics['n']} val films {summary} (thresholds chosen on the same films)")
+
+
+def copy_by_name(source: Any, target: Any) -> None:
+    """Copy weights between two graphs that share layer names."""
+    for layer in target.layers:
+        if layer.weights:
+            layer.set_weights(source.get_layer(layer.name).get_weights())
+
+
+def fit_decode(
+    raw: Sequence[RawOutputs], validation: Validation, record: dict[str, Any]
+) -> tuple[DecodeSpec, dict[str, Any]]:
+    """Calibration, operating points and box threshold from validation films, and what they give there."""
+    from edge_pneumo.benchmarks.metrics import evaluate
+    from edge_pneumo.benchmarks.operating import choose_box_threshold, choose_operating_points, fit_operating
+    from edge_pneumo.edge_runtime.decode import decode
+
+    films, spec = validation.films, DecodeSpec(stride=STRIDE)
+    labels = np.array([film.label for film in films])
+    image, heat = np.array([r.image_logit for r in raw]), np.array([r.heat.max() for r in raw])
+    platt = fit_operating(image, heat, labels, [film.group for film in films])
+    points = choose_operating_points(labels, platt.probability(image, heat))
+    spec = replace(platt.apply(spec), operating_points=points, default_operating_point="balanced")
+    if any(film.boxes_xyxy for film in films):
+        boxes = [np.array(film.boxes_xyxy, np.float32).reshape(-1, 4) for film in films]
+        spec = choose_box_threshold(raw, validation.geometries, boxes, spec)
+    found = [decode(r, spec, g) for r, g in zip(raw, validation.geometries, strict=True)]
+    data = {"split": "val", "split_hash": record["data"]["split_hash"]}
+    return spec, evaluate(validation.films, found, model={"kind": record["kind"]}, data=data)
+
+
+def write_log(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write the log of epochs as CSV."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with atomic_write(path, "w") as stream:
+        table = csv.DictWriter(stream, columns)
+        table.writeheader()
+        table.writerows(rows)

@@ -1,0 +1,57 @@
+"""A film's row in a data set -> what training may believe of it (`FilmLabel`).
+
+Films with radiologists' labels are believed. Films with NIH's text-mined findings get a soft opacity label: a
+noisy-or of `OPACITY_GIVEN`, the chance that a film with this finding shows what RSNA's readers box as an opacity. The
+chances are a prior written down here, not a measurement; see docs/training.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge_pneumo.edge_runtime.preprocess import Geometry
+from edge_pneumo.train.targets import FilmLabel
+
+if TYPE_CHECKING:
+    from edge_pneumo.train.data.index import Film
+
+FINDINGS = (
+    "Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Effusion", "Emphysema", "Fibrosis", "Hernia",
+    "Infiltration", "Mass", "Nodule", "Pleural_Thickening", "Pneumonia", "Pneumothorax",
+)  # fmt: skip
+"""The fourteen findings of ChestX-ray14 (Wang et al., CVPR 2017), in the order of the auxiliary output."""
+
+OPACITY_GIVEN = {
+    "Pneumonia": 0.8,
+    "Consolidation": 0.75,
+    "Infiltration": 0.55,
+    "Edema": 0.6,
+    "Effusion": 0.4,
+    "Atelectasis": 0.35,
+    "Mass": 0.35,
+    "Nodule": 0.15,
+}
+OPACITY_OTHERWISE = 0.06
+
+
+def film_label(film: Film, geometry: Geometry, weak_box: float) -> FilmLabel:
+    """What training believes of a film.
+
+    Parameters
+    ----------
+    geometry : of the film's preprocessed picture; boxes are mapped through it.
+    weak_box : weight of heat and box terms where boxes are NIH's own, which are fewer and looser than RSNA's.
+    """
+    boxes = geometry.to_input(np.array(film.boxes_xyxy, np.float32).reshape(-1, 4))
+    if film.source != "nih":
+        return FilmLabel(float(film.label), boxes, weight=film.weight)
+    named = set((film.class_name or "").split("|"))
+    findings = np.array([name in named for name in FINDINGS], np.float32)
+    miss = 1 - OPACITY_OTHERWISE
+    for name in named:
+        miss *= 1 - OPACITY_GIVEN.get(name, 0.0)
+    opacity = 1 - miss if not len(boxes) else max(1 - miss, 0.85)
+    known = len(boxes) > 0 or not findings.any()
+    return FilmLabel(opacity, boxes, known, weak_box, findings, film.weight)

@@ -1,0 +1,122 @@
+"""Lung-masked films for pre-training: many films whose outside was blacked out, made fit to learn from.
+
+Where the lung mask failed to see a consolidated lung it is small, so its size alone separates the classes; a network
+would learn the mask. Therefore the outside is filled (flat grey, noise, or another film's surroundings), every film is
+cut by a second film's mask as well, and a box counts by the share of it that can be seen.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from edge_pneumo.edge_runtime.preprocess import InputSpec
+from edge_pneumo.errors import DataError
+from edge_pneumo.train.config import TrainConfig
+from edge_pneumo.train.feed import TrainingSet
+from edge_pneumo.train.targets import FilmLabel
+
+SOURCE_PX = 1024
+"""Side of the frame that the challenge's boxes are in."""
+
+VISIBLE = 10
+"""Grey level above which a pixel belongs to the mask; JPEG leaves a fringe below it."""
+
+
+def load_masked(
+    folders: Sequence[Path], spec: InputSpec, config: TrainConfig, surroundings: NDArray[np.uint8], say: Callable[[str], None]
+) -> TrainingSet:  # fmt: skip
+    """Read folders of masked films, each with `index.csv` (patientId, class), `images/<patientId>.jpg` and
+    `labels.csv` or `stage_2_train_labels.csv[.gz]` in it or in a sibling folder `rsna-labels`.
+
+    Parameters
+    ----------
+    surroundings : (m, s, s, 1) uint8 whole films, to fill the outside with.
+
+    Raises
+    ------
+    DataError : a file is missing.
+    """
+    rng = np.random.default_rng([config.seed, 7])
+    pictures: list[NDArray[np.uint8]] = []
+    labels: list[FilmLabel] = []
+    for folder in folders:
+        boxes = _boxes(_labels_file(folder))
+        try:
+            rows = list(csv.DictReader((folder / "index.csv").open(encoding="utf-8", newline="")))
+        except OSError as error:
+            raise DataError(
+                f"{folder}: cannot read index.csv ({error.strerror}); expected a folder of masked films"
+            ) from error
+        for row in rows:
+            film_id = row["patientId"]
+            picture = Image.open(folder / "images" / f"{film_id}.jpg").convert("L")
+            scale = spec.size_px / picture.width
+            if picture.width != spec.size_px:
+                picture = picture.resize((spec.size_px, spec.size_px), Image.Resampling.BICUBIC)
+            pictures.append(np.asarray(picture))
+            own = np.array(boxes.get(film_id, ()), np.float32).reshape(-1, 4) * (spec.size_px / SOURCE_PX)
+            labels.append(FilmLabel(float(row["class"] == "Lung Opacity"), own))
+        say(f"{len(rows)} masked films from {folder.name}, scaled by {scale:.2f}")
+    images = np.stack(pictures)
+    masks = images > VISIBLE
+    filled = np.empty_like(images)
+    kept: list[FilmLabel] = []
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        mask = masks[index] & masks[rng.integers(len(masks))] if rng.random() < 0.5 else masks[index]
+        if mask.mean() < 0.5 * masks[index].mean():
+            mask = masks[index]
+        outside = _outside(image, rng, surroundings)
+        filled[index] = np.where(mask, image, outside)
+        kept.append(_seen(label, mask))
+    return TrainingSet(filled[..., None], kept, np.ones(len(kept), np.int64))
+
+
+def _labels_file(folder: Path) -> Path:
+    name = "stage_2_train_labels.csv"
+    places = [folder / "labels.csv", folder / name, folder / f"{name}.gz", folder.parent / "rsna-labels" / f"{name}.gz"]
+    for place in places:
+        if place.is_file():
+            return place
+    raise DataError(f"{folder}: no labels; looked for {', '.join(str(p) for p in places)}")
+
+
+def _boxes(path: Path) -> dict[str, list[tuple[float, float, float, float]]]:
+    raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    found = defaultdict(list)
+    for row in csv.DictReader(io.StringIO(raw.decode("utf-8"))):
+        if row["x"]:
+            x, y, width, height = (float(row[k]) for k in ("x", "y", "width", "height"))
+            found[row["patientId"]].append((x, y, x + width, y + height))
+    return found
+
+
+def _outside(image: NDArray[np.uint8], rng: np.random.Generator, surroundings: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    kind = rng.random()
+    if kind < 0.7 and len(surroundings):
+        other = surroundings[rng.integers(len(surroundings)), ..., 0]
+        return other[:, ::-1] if rng.random() < 0.5 else other
+    level = rng.uniform(0, 255)
+    if kind < 0.85:
+        return np.full_like(image, level)
+    return np.clip(level + rng.standard_normal(image.shape, np.float32) * rng.uniform(5, 60), 0, 255).astype(np.uint8)
+
+
+def _seen(label: FilmLabel, mask: NDArray[np.bool_]) -> FilmLabel:
+    """The label with boxes that can be seen; a positive film whose boxes are all hidden teaches nothing."""
+    seen = []
+    for x1, y1, x2, y2 in label.boxes_xyxy.astype(int):
+        part = mask[max(y1, 0) : y2, max(x1, 0) : x2]
+        seen.append(bool(part.size and part.mean() > 0.3))
+    if label.opacity == 0:
+        return label
+    known = bool(seen) and all(seen)
+    return FilmLabel(label.opacity, label.boxes_xyxy[np.array(seen, bool)], known, 1.0, None, float(any(seen)))
