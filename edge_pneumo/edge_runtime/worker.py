@@ -1,0 +1,159 @@
+"""One film at a time: what a worker process of the pool does, and what `predict` does itself when films are few.
+
+A worker is started by `pool.py` as `python -m edge_pneumo.edge_runtime.worker`. It reads pickles from stdin (first its
+`WorkerSetup`, then `Task`s) and answers each with one length-prefixed pickle on stdout; it ends when stdin ends. Only
+its parent, which started it, can reach those pipes.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import struct
+import sys
+import traceback
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from edge_pneumo.errors import EdgePneumoError, FilmRefused, InputRefused, ModelFileError
+
+if TYPE_CHECKING:
+    from edge_pneumo.edge_runtime.predict import Detector
+    from edge_pneumo.edge_runtime.result import FilmResult
+
+HEADER = struct.Struct("<Q")
+
+
+@dataclass(frozen=True)
+class WorkerSetup:
+    """How a worker is to look at films.
+
+    Attributes
+    ----------
+    model : path of the model file, or "default".
+    sha256 : if given, the file must still be this one.
+    backend, threads, operating_point, force : as in `Detector`.
+    heat : draw the heat map into overlays.
+    """
+
+    model: str = "default"
+    sha256: str | None = None
+    backend: str = "auto"
+    threads: int = 1
+    operating_point: str | None = None
+    force: bool = False
+    heat: bool = True
+
+
+@dataclass(frozen=True)
+class Task:
+    """One film to look at.
+
+    Attributes
+    ----------
+    name : what to call it.
+    source : path, bytes, array or Dataset, as `Detector.predict` takes it.
+    outputs : files to make besides the answer: kind ("overlay", "sr", "gsps", "sc") -> path.
+    """
+
+    name: str
+    source: Any
+    outputs: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A film's result, and one sentence for each output file that could not be made."""
+
+    result: FilmResult
+    problems: tuple[str, ...] = ()
+
+
+def open_detector(setup: WorkerSetup) -> Detector:
+    """The detector a setup describes.
+
+    Raises
+    ------
+    ModelFileError : the model file is bad, or is not the one that `sha256` names.
+    UsageFault : unknown backend or operating point.
+    """
+    from edge_pneumo.edge_runtime.predict import Detector
+
+    detector = Detector.open(setup.model, backend=setup.backend, threads=setup.threads)
+    if setup.sha256 and detector.model.sha256 != setup.sha256:
+        raise ModelFileError(
+            f"{setup.model} changed while it was in use: expected SHA-256 {setup.sha256}, "
+            f"found {detector.model.sha256}. Run the command again."
+        )
+    detector.check_operating_point(setup.operating_point)
+    return detector
+
+
+def answer(detector: Detector, setup: WorkerSetup, task: Task) -> Outcome:
+    """Look at one film and write its output files. A bad film raises nothing: it is refused.
+
+    This is a process boundary: a bug that one film brings out is logged with its traceback and the film refused, so
+    that the rest of an archive is still done.
+    """
+    from edge_pneumo.edge_runtime.result import FilmResult
+
+    try:
+        examination = detector.examine(
+            task.source, operating_point=setup.operating_point, force=setup.force, name=task.name
+        )
+    except FilmRefused as refusal:
+        return Outcome(FilmResult.refused(task.name, refusal.reason, str(refusal)))
+    except MemoryError:
+        message = f"{task.name} needs more memory than this machine has free"
+        return Outcome(FilmResult.refused(task.name, "too-large", message))
+    except Exception as error:
+        print(f"edge-pneumo: a bug shown by {task.name}, please report it:", file=sys.stderr)
+        traceback.print_exc()
+        message = f"{task.name} could not be read ({type(error).__name__}: {error})"
+        return Outcome(FilmResult.refused(task.name, "unreadable", message))
+    if not task.outputs:
+        return Outcome(examination.result)
+    from edge_pneumo.edge_runtime.outputs import write_output
+
+    problems = []
+    for kind, path in task.outputs.items():
+        try:
+            write_output(kind, path, task.source, examination, heat=setup.heat)
+        except InputRefused as error:
+            problems.append(str(error))
+    return Outcome(examination.result, tuple(problems))
+
+
+def send(stream: BinaryIO, message: Any) -> None:
+    """Write one frame: length, pickle."""
+    body = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+    stream.write(HEADER.pack(len(body)) + body)
+    stream.flush()
+
+
+def main() -> None:
+    """Serve the parent until it closes the pipe."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides when to end
+    inbox, outbox = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # a native library that prints to stdout must not break into the frames
+    setup: WorkerSetup = pickle.load(inbox)
+    try:
+        detector = open_detector(setup)
+    except EdgePneumoError as error:
+        send(outbox, ("failed", type(error).__name__, str(error)))
+        return
+    send(outbox, ("ready",))
+    while True:
+        try:
+            task: Task = pickle.load(inbox)
+        except EOFError:
+            return
+        try:
+            send(outbox, answer(detector, setup, task))
+        except BrokenPipeError:  # the parent is gone
+            return
+
+
+if __name__ == "__main__":
+    main()
