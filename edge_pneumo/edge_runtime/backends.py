@@ -185,8 +185,8 @@ def _why_no_gpu(error: Exception) -> str:
     """One line of advice from LiteRT's nested message."""
     reason = str(error).strip().splitlines()[-1].strip(" └")
     return (
-        f"the gpu backend found no usable GPU: LiteRT needs a Vulkan driver (package libvulkan1 and the card's own; on a "
-        f"Raspberry Pi 5: mesa-vulkan-drivers). LiteRT said: {reason}. Use --backend cpu."
+        f"the gpu backend found no usable GPU: LiteRT needs a Vulkan driver (package libvulkan1 and the card's own; "
+        f"on a Raspberry Pi 5: mesa-vulkan-drivers). LiteRT said: {reason}. Use --backend cpu."
     )
 
 

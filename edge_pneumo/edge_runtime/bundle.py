@@ -134,13 +134,13 @@ def read_parts(path: Path) -> tuple[bytes, bytes]:
             start = trailer.find(stream.read(TAIL_BYTES), size)
             if not is_tflite(head):
                 raise ModelFileError(
-                    f"{path}: not a TFLite model: expected the mark TFL3 at byte 4, found {head[4:8]!r} in {size} bytes. "
-                    "Give a file made by `edge-pneumo convert`."
+                    f"{path}: not a TFLite model: expected the mark TFL3 at byte 4, found {head[4:8]!r} in "
+                    f"{size} bytes. Give a file made by `edge-pneumo convert`."
                 )
             if start is None or size - start > trailer.MAX_BYTES:
                 raise ModelFileError(
-                    f"{path}: a .tflite without our trailer: the file is cut short, damaged, or comes from another tool. "
-                    "Copy it again, or make one with `edge-pneumo convert`."
+                    f"{path}: a .tflite without our trailer: the file is cut short, damaged, or comes from another "
+                    "tool. Copy it again, or make one with `edge-pneumo convert`."
                 )
             stream.seek(0)
             return stream.read(start), stream.read(size - start)

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from edge_pneumo.errors import ModelFileError
 
 IDENTIFIER = b"TFL3"
+# schema.fbs, enum TensorType, in its order
 TENSOR_TYPES = (
-    "float32 float16 int32 uint8 int64 string bool int16 complex64 int8 float64 complex128 uint64 resource variant "
-    "uint32 uint16 int4 bfloat16"
-).split()
+    *("float32", "float16", "int32", "uint8", "int64", "string", "bool", "int16", "complex64", "int8", "float64"),
+    *("complex128", "uint64", "resource", "variant", "uint32", "uint16", "int4", "bfloat16"),
+)
 FLOAT_TYPES = frozenset({"float32", "float16", "float64", "bfloat16", "complex64", "complex128"})
 
 

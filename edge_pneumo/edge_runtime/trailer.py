@@ -1,9 +1,9 @@
 """The zip trailer of a model file: `.tflite` bytes, then a plain zip that any zip tool reads.
 
 LiteRT ignores what follows the flatbuffer, and zip readers look from the end, so one file is both. The trailer has ONE
-form: members stored uncompressed, in a fixed order, dated 1980-01-01, offsets counted from the start of the file. A reader
-rebuilds the trailer from what it read and compares the bytes, so that no bit of it can change unnoticed, whatever field
-of the zip format it lies in (PKWARE APPNOTE 6.3.10, sections 4.3.7, 4.3.12, 4.3.16).
+form: members stored uncompressed, in a fixed order, dated 1980-01-01, offsets counted from the start of the file. A
+reader rebuilds the trailer from what it read and compares the bytes, so that no bit of it can change unnoticed,
+whatever field of the zip format it lies in (PKWARE APPNOTE 6.3.10, sections 4.3.7, 4.3.12, 4.3.16).
 
     metadata.json   what the model is: contract of input and outputs, decode, operating points, training, gate …
     MODEL_CARD.md   the same for people
@@ -135,8 +135,8 @@ def check_manifest(tflite_sha256: str, tflite_bytes: int, members: dict[str, byt
     expected = listed.get("members")
     if listed.get("tflite") != {"bytes": tflite_bytes, "sha256": tflite_sha256}:
         raise ModelFileError(
-            f"{what}: the network was changed: its SHA-256 is {tflite_sha256[:16]}… ({tflite_bytes} bytes), the manifest says "
-            f"{str(listed.get('tflite'))[:120]}. Copy the model file again."
+            f"{what}: the network was changed: its SHA-256 is {tflite_sha256[:16]}… ({tflite_bytes} bytes), the manifest "
+            f"says {str(listed.get('tflite'))[:120]}. Copy the model file again."
         )
     if expected != found:
         changed = sorted(name for name in ORDER[:4] if (expected or {}).get(name) != found.get(name))
