@@ -172,6 +172,6 @@ def class_report(confusion: dict[str, int]) -> dict[str, dict[str, float]]:
         names = ("precision", "recall", "f1")
         return {k: sum(rows[c][k] * share[c] for c in rows) for k in names} | {"support": n}
 
-    macro = average({c: 0.5 for c in rows})
+    macro = average(dict.fromkeys(rows, 0.5))
     weighted = average({c: rows[c]["support"] / n if n else 0.0 for c in rows})
     return rows | {"macro average": macro, "weighted average": weighted}
