@@ -1,4 +1,4 @@
-"""How a detector is trained: every number in one frozen dataclass, read from a TOML preset, stored beside the result."""
+"""How a detector is trained: every number in one frozen dataclass, read from a TOML preset and stored with the run."""
 
 from __future__ import annotations
 

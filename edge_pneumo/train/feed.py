@@ -41,7 +41,7 @@ def one_epoch(
     films: TrainingSet, spec: InputSpec, stride: int, batch_size: int, augmentation: AugmentConfig, gaussian: float,
     seed: Sequence[int], findings: int,
 ) -> Iterator[Batch]:  # fmt: skip
-    """Every film `repeats` times in random order, in whole batches (the last short one is left out if there is another).
+    """Every film `repeats` times in random order, in whole batches (a last short one is left out).
 
     The order and every change follow from `seed` alone, so that a resumed run sees what the first would have seen.
     """
@@ -91,7 +91,8 @@ def ahead(batches: Iterator[Batch], depth: int = 4) -> Iterator[Batch]:
     def put(item: object) -> None:
         while not stopped.is_set():
             try:
-                return ready.put(item, timeout=0.2)
+                ready.put(item, timeout=0.2)
+                return
             except queue.Full:
                 continue
 

@@ -1,4 +1,4 @@
-"""Training a detector, top to bottom: films -> stages of epochs -> averaged weights -> decode fitted on val -> a run."""
+"""Training a detector: films -> stages of epochs -> averaged weights -> decode fitted on val -> a run directory."""
 
 from __future__ import annotations
 
@@ -176,9 +176,8 @@ class _Fitting:
         self.stage, self.epoch, self.rows, self.pending = state.stage, state.epoch, state.rows, state
         self.model.set_weights(state.arrays["weights"])
         self.average = state.arrays["average"]
-        self.say(
-            f"resumed after epoch {self.epoch} of stage {self.config.stages[min(self.stage, len(self.config.stages) - 1)].name}"
-        )
+        name = self.config.stages[min(self.stage, len(self.config.stages) - 1)].name
+        self.say(f"resumed after epoch {self.epoch} of stage {name}")
 
     def run_stage(self, number: int, stage: Stage, films: TrainingSet, validation: Validation) -> None:
         from edge_pneumo.train.step import Stepper
@@ -250,9 +249,8 @@ class _Fitting:
         draw_curves(self.out / "curves.svg", self.rows)
         save_weights(model, self.out / "model.weights.h5")
         (self.out / "state.npz").unlink(missing_ok=True)
-        summary = ", ".join(
-            f"{k} {metrics[k]['value']:.3f}" for k in ("auc", "rsna_score") if metrics[k]["value"] is not None
-        )
+        figures = {name: metrics[name]["value"] for name in ("auc", "rsna_score")}
+        summary = ", ".join(f"{name} {value:.3f}" for name, value in figures.items() if value is not None)
         self.say(f"finished: on {metrics['n']} val films {summary} (thresholds chosen on the same films)")
 
 

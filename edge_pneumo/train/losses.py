@@ -19,8 +19,8 @@ def detection_loss(
 ) -> dict[str, Any]:
     """Scalar terms, already weighted; their sum is the loss.
 
-    `targets`: opacity (n,), weight (n,), heat (n, g, g, 1), box (n, g, g, 4) xyxy input pixels, box_weight (n, g, g, 1),
-    heat_weight (n,), findings (n, f) and findings_known (n,).
+    `targets`: opacity (n,), weight (n,), heat (n, g, g, 1), box (n, g, g, 4) xyxy input pixels,
+    box_weight (n, g, g, 1), heat_weight (n,), findings (n, f) and findings_known (n,).
     """
     import tensorflow as tf
 
@@ -75,7 +75,7 @@ def box_loss(ltrb: Any, box: Any, weight: Any, stride: int) -> Any:
 
 
 def smooth_maximum(heat_logits: Any, sharpness: float = 4.0) -> Any:
-    """(n, g, g, 1) logits -> (n,) log-mean-exp pooled at `sharpness`, close to the maximum but with a wider gradient."""
+    """(n, g, g, 1) logits -> (n,) log-sum-exp at `sharpness`: near the maximum, with a wider gradient."""
     import tensorflow as tf
 
     flat = tf.reshape(heat_logits, (tf.shape(heat_logits)[0], -1))

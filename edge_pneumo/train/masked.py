@@ -32,7 +32,8 @@ VISIBLE = 10
 
 
 def load_masked(
-    folders: Sequence[Path], spec: InputSpec, config: TrainConfig, surroundings: NDArray[np.uint8], say: Callable[[str], None]
+    folders: Sequence[Path], spec: InputSpec, config: TrainConfig, surroundings: NDArray[np.uint8],
+    say: Callable[[str], None],
 ) -> TrainingSet:  # fmt: skip
     """Read folders of masked films, each with `index.csv` (patientId, class), `images/<patientId>.jpg` and
     `labels.csv` or `stage_2_train_labels.csv[.gz]` in it or in a sibling folder `rsna-labels`.

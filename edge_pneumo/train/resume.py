@@ -41,7 +41,7 @@ def load_state(path: Path, fingerprint: str) -> State:
     DataError : the file is damaged. UsageFault : it belongs to another configuration or other films.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             header = json.loads(str(archive["header"]))
             arrays: dict[str, list[NDArray]] = {}
             for name in sorted(archive.files):

@@ -52,7 +52,7 @@ def load_start(model: Any, source: str | Path | None) -> str:
 
 def _load_folded(model: Any, path: Path) -> None:
     try:
-        with np.load(path) as archive:
+        with path.open("rb") as stream, np.load(stream) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read the weights {path}: {error}") from error
@@ -123,7 +123,7 @@ def settle_batch_norm(model: Any, images: NDArray[np.float32], batch_size: int =
 
     A folded network has gamma 1, mean 0, variance 1, which is far from what its activations are, so training in batch
     mode would start with a jolt. For each norm: measure mean and variance of its input on `images` (n, s, s, 1), then
-    set moving statistics to them, gamma to sqrt(variance + eps) x its old gain and beta so that the output is unchanged.
+    set moving statistics to them, gamma to sqrt(variance + eps) x its old gain, and beta so that the output stays.
     """
     from tf_keras import Model
 

@@ -1,0 +1,115 @@
+"""Targets, augmentation and batches: what training believes, in numbers worked by hand."""
+
+import numpy as np
+import pytest
+
+from edge_pneumo.edge_runtime.preprocess import InputSpec
+from edge_pneumo.train.augment import augment
+from edge_pneumo.train.config import AugmentConfig, Stage, TrainConfig, config_from_dict, preset, read_config
+from edge_pneumo.train.feed import TrainingSet, joined, one_epoch
+from edge_pneumo.train.targets import FilmLabel, dense_targets
+
+STILL = AugmentConfig(
+    flip=0, rotate_deg=0, shift=0, scale_log2=0, stretch_log2=0, gamma_log2=0, contrast_log2=0, brightness=0, noise=0,
+    cutout=0,
+)  # fmt: skip
+
+
+def test_heat_is_one_at_the_cell_of_the_centre_and_falls_off():
+    heat, box, weight = dense_targets(np.array([[40, 24, 88, 72]]), size_px=128, stride=16, gaussian=0.22)
+    assert np.unravel_index(heat.argmax(), (8, 8)) in {(2, 3), (2, 4)}  # centre (64, 48) lies on a cell's edge
+    assert heat.max() == pytest.approx(1.0)
+    assert heat[7, 7, 0] < 0.01
+    np.testing.assert_array_equal(box[2, 3], (40, 24, 88, 72))
+    assert weight[2, 3, 0] > 0.3
+    assert weight[0, 0, 0] == 0
+
+
+def test_overlapping_boxes_each_own_their_centre():
+    boxes = np.array([[0, 0, 64, 64], [48, 0, 112, 64]], np.float32)
+    _, box, _ = dense_targets(boxes, 128, 16, 0.22)
+    np.testing.assert_array_equal(box[2, 2], boxes[0])
+    np.testing.assert_array_equal(box[2, 5], boxes[1])
+
+
+def test_a_film_without_boxes_and_a_box_without_area_give_no_heat():
+    for boxes in (np.zeros((0, 4)), np.array([[5, 5, 5, 50]])):
+        heat, _, weight = dense_targets(boxes, 64, 16, 0.22)
+        assert heat.sum() == 0
+        assert weight.sum() == 0
+
+
+def test_no_change_asked_for_leaves_film_and_boxes():
+    grey = np.arange(64 * 64, dtype=np.uint32).reshape(64, 64) % 251
+    box = np.array([[8, 8, 24, 40]], np.float32)
+    changed, boxes = augment(grey.astype(np.uint8), box, np.random.default_rng(0), STILL)
+    np.testing.assert_array_equal(changed, grey)
+    np.testing.assert_allclose(boxes, box)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_boxes_move_with_the_picture(seed):
+    """A bright rectangle stays under its box whatever happens to the film."""
+    grey = np.zeros((128, 128), np.uint8)
+    grey[40:72, 24:56] = 255
+    settings = AugmentConfig(gamma_log2=0, contrast_log2=0, brightness=0, noise=0, cutout=0)
+    changed, boxes = augment(grey, np.array([[24, 40, 56, 72]], np.float32), np.random.default_rng(seed), settings)
+    ys, xs = np.nonzero(changed > 127)
+    centre = (boxes[0, :2] + boxes[0, 2:]) / 2
+    assert abs(xs.mean() + 0.5 - centre[0]) < 1.0
+    assert abs(ys.mean() + 0.5 - centre[1]) < 1.0
+    assert (boxes[0, 2] - boxes[0, 0]) * (boxes[0, 3] - boxes[0, 1]) == pytest.approx(len(xs), rel=0.1)
+
+
+def test_a_box_that_left_the_film_is_gone():
+    settings = AugmentConfig(flip=0, rotate_deg=0, scale_log2=0, stretch_log2=0, shift=0.5, cutout=0)
+    gone = [
+        len(augment(np.zeros((64, 64), np.uint8), np.array([[0, 0, 8, 8]], np.float32), np.random.default_rng(s), settings)[1])
+        for s in range(40)
+    ]  # fmt: skip
+    assert set(gone) == {0, 1}
+
+
+def _films(count: int) -> TrainingSet:
+    images = np.random.default_rng(0).integers(0, 255, (count, 64, 64, 1), np.uint8)
+    labels = [FilmLabel(float(n % 2), np.array([[8, 8, 40, 40]], np.float32)[: n % 2]) for n in range(count)]
+    return TrainingSet(images, labels, np.ones(count, np.int64))
+
+
+def test_an_epoch_shows_every_film_and_depends_on_the_seed_alone():
+    films = joined([_films(5), _films(3)])
+
+    def run(seed: int) -> list:
+        return list(one_epoch(films, InputSpec(64), 16, 4, AugmentConfig(), 0.22, (seed, 0, 0), 0))
+
+    first, again, other = run(1), run(1), run(2)
+    assert [len(images) for images, _ in first] == [4, 4]
+    assert sum(targets["opacity"].sum() for _, targets in first) == sum(label.opacity for label in films.labels)
+    np.testing.assert_array_equal(first[0][0], again[0][0])
+    assert not np.array_equal(first[0][0], other[0][0])
+
+
+def test_an_error_while_making_batches_is_raised_where_they_are_used():
+    broken = TrainingSet(np.zeros((2, 64, 64, 1), np.uint8), [FilmLabel(0.0, np.zeros((0, 4)))], np.ones(2, np.int64))
+    with pytest.raises((IndexError, ValueError)):
+        list(one_epoch(broken, InputSpec(64), 16, 3, STILL, 0.22, (0, 0, 0), 0))
+
+
+def test_presets_read_and_round_trip():
+    for name in ("quick", "default", "rsna", "demo"):
+        config = preset(name)
+        assert config_from_dict(config.to_dict()) == config
+    assert preset("quick", seed=3, epochs=1).stages[0].epochs == 1
+
+
+def test_a_recipe_with_an_unknown_field_names_it(tmp_path):
+    from edge_pneumo.errors import UsageFault
+
+    recipe = tmp_path / "r.toml"
+    recipe.write_text("sise_px = 3\n")
+    with pytest.raises(UsageFault, match="unknown field sise_px"):
+        read_config(recipe)
+    recipe.write_text("= =")
+    with pytest.raises(UsageFault, match="not valid TOML"):
+        read_config(recipe)
+    assert Stage("x") == TrainConfig(stages=(Stage("x"),)).stages[0]
