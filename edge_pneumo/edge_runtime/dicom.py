@@ -1,0 +1,210 @@
+"""A DICOM file -> `Picture` and `Acquisition`: header, door, size, then pixels by the cheapest way that is exact."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_pneumo.edge_runtime import codecs, dicom_header, door, jpeg, limits
+from edge_pneumo.edge_runtime.dicom_header import Header
+from edge_pneumo.edge_runtime.grey import LookUp, Picture, Rendering, render
+from edge_pneumo.edge_runtime.radiograph import Acquisition
+from edge_pneumo.errors import FilmRefused
+
+JPEG_DCT = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
+NATIVE = frozenset(
+    {dicom_header.IMPLICIT_LITTLE, dicom_header.EXPLICIT_LITTLE, dicom_header.DEFLATED, dicom_header.EXPLICIT_BIG}
+)
+ENCAPSULATED_NATIVE = "1.2.840.10008.1.2.1.98"
+AGE_UNITS = {"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How pixels are stored, from group 0028."""
+
+    rows: int
+    columns: int
+    samples: int
+    allocated: int
+    stored: int
+    high_bit: int
+    signed: bool
+    planar: bool
+    photometric: str
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one frame without compression."""
+        return (self.rows * self.columns * self.samples * self.allocated + 7) // 8
+
+
+def read_dicom(
+    data: bytes, name: str, size_px: int | None, deadline: limits.Deadline, *, force: bool
+) -> tuple[Picture, Acquisition]:
+    """Read one frame of a DICOM file as a grey picture in display polarity.
+
+    Raises
+    ------
+    FilmRefused : any reason; the header is judged before the pixels are looked for, and sizes before they are decoded.
+    """
+    header = dicom_header.parse(data, name)
+    facts = acquisition(header)
+    if header.pixels is None:
+        if header.cut:
+            raise FilmRefused("truncated", f"{name}: the file ends before its pixels. Copy it again.")
+        raise FilmRefused(
+            "no-pixels", f"{name}: no Pixel Data (7FE0,0010): a report or index, not a film. Give the film."
+        )
+    warnings = door.check_header(facts, name, force=force)
+    layout = read_layout(header, name)
+    limits.check_size(layout.columns, layout.rows, layout.samples * layout.allocated / 8, name)
+    how, remarks = rendering(header, layout)
+    pixels, colours = _pixels(header, layout, how, size_px, name, deadline)
+    if colours is None:
+        pixels, doubts = render(pixels, how)
+        remarks += doubts
+    return Picture(pixels, layout.columns, layout.rows, colours, warnings + remarks), facts
+
+
+def acquisition(header: Header) -> Acquisition:
+    """The facts of a header that the door and the report use; nothing that identifies a patient."""
+    region, view_code = header.first_item(0x00082218), header.first_item(0x00540220)
+    age = re.match(r"(\d{1,3})\s*([YMWD]?)", header.text(0x00101010) or "")
+    return Acquisition(
+        modality=header.text(0x00080060),
+        body_part=header.text(0x00180015) or (region and region.text(0x00080104)),
+        view=header.text(0x00185101) or (view_code and view_code.text(0x00080104)),
+        sex=header.text(0x00100040),
+        age_years=float(age[1]) * AGE_UNITS[age[2]] if age else None,
+        photometric=header.text(0x00280004),
+        transfer_syntax=header.syntax or None,
+        bits_stored=header.integer(0x00280101),
+        sop_class_uid=header.text(0x00080016),
+        sop_instance_uid=header.text(0x00080018),
+        orientation=header.text(0x00200020),
+        frames=max(1, header.integer(0x00280008) or 1),
+    )
+
+
+def read_layout(header: Header, name: str) -> Layout:
+    """Group 0028, checked.
+
+    Raises
+    ------
+    FilmRefused : `bad-dimensions` without rows or columns, `unreadable` for bits and samples that cannot be.
+    """
+    rows, columns = header.integer(0x00280010) or 0, header.integer(0x00280011) or 0
+    if rows <= 0 or columns <= 0:
+        raise FilmRefused("bad-dimensions", f"{name}: {columns} columns x {rows} rows in its header. Export it again.")
+    allocated = header.integer(0x00280100) or 8
+    stored = header.integer(0x00280101) or allocated
+    samples = header.integer(0x00280002) or 1
+    if allocated not in (1, 8, 16, 32) or not 0 < stored <= allocated or samples not in (1, 3):
+        raise FilmRefused(
+            "unreadable",
+            f"{name}: {samples} samples a pixel of {stored} bits in {allocated}; 1 or 3 of 1, 8, 16 or 32 bits are read."
+            " Export it again.",
+        )
+    high_bit = header.integer(0x00280102)
+    return Layout(
+        rows=rows,
+        columns=columns,
+        samples=samples,
+        allocated=allocated,
+        stored=stored,
+        high_bit=high_bit if high_bit is not None and stored - 1 <= high_bit < allocated else stored - 1,
+        signed=header.integer(0x00280103) == 1,
+        planar=header.integer(0x00280006) == 1,
+        photometric=(header.text(0x00280004) or "MONOCHROME2").upper(),
+    )
+
+
+def rendering(header: Header, layout: Layout) -> tuple[Rendering, tuple[str, ...]]:
+    """How stored values become grey, and warnings about headers that contradict themselves."""
+    warnings: tuple[str, ...] = ()
+    slope, intercept = header.decimals(0x00281053)[:1], header.decimals(0x00281052)[:1]
+    if slope and slope[0] == 0:
+        slope, warnings = (), ("rescale slope 0 makes no sense and is not used",)
+    centres, widths = header.decimals(0x00281050), header.decimals(0x00281051)
+    windows = [(c, w) for c, w in zip(centres, widths, strict=False) if w >= 1 or (w > 0 and w != int(w))]
+    padding = header.integer(0x00280120)
+    limit = header.integer(0x00280121)
+    span = None if padding is None else tuple(sorted((padding, padding if limit is None else limit)))
+    return (
+        Rendering(
+            allocated=layout.allocated,
+            stored=layout.stored,
+            high_bit=layout.high_bit,
+            signed=layout.signed,
+            slope=slope[0] if slope else 1.0,
+            intercept=intercept[0] if intercept else 0.0,
+            modality_lut=look_up(header.first_item(0x00283000), layout.signed),
+            voi_lut=look_up(header.first_item(0x00283010), layout.signed),
+            window=windows[0] if windows else None,
+            window_function=(header.text(0x00281056) or "LINEAR").upper(),
+            invert=layout.photometric == "MONOCHROME1",
+            padding=span,  # type: ignore[arg-type]
+        ),
+        warnings,
+    )
+
+
+def look_up(item: Header | None, signed: bool) -> LookUp | None:
+    """A LUT sequence's item (LUT Descriptor, LUT Data) as a table; None where it is missing or makes no sense."""
+    if item is None:
+        return None
+    order = "<" if item.little else ">"
+    descriptor = np.frombuffer(item.raw(0x00283002)[:6], f"{order}u2")
+    if len(descriptor) < 3:
+        return None
+    count, first, bits = (int(v) for v in descriptor)
+    count = count or 65536
+    first = first - 65536 if signed and first > 32767 else first
+    element = item.elements.get(0x00283006)
+    raw = b"" if element is None else bytes(item.buffer[element.start : min(element.end, element.start + 2 * count)])
+    words = f"{order}u2" if len(raw) >= 2 * count else "u1"
+    entries = np.frombuffer(raw[: len(raw) // np.dtype(words).itemsize * np.dtype(words).itemsize], words)
+    if len(entries) < count or not 1 <= bits <= 16:
+        return None
+    bits = max(bits, int(entries.max()).bit_length())
+    return LookUp(first, entries[:count].astype(np.float32), bits)
+
+
+def _pixels(
+    header: Header, layout: Layout, how: Rendering, size_px: int | None, name: str, deadline: limits.Deadline
+) -> tuple[NDArray, NDArray[np.uint8] | None]:
+    """Stored values (h, w) of the first frame, with its colours (h, w, 3) uint8 where it has any."""
+    if header.syntax in NATIVE or header.syntax == ENCAPSULATED_NATIVE or not header.syntax:
+        return codecs.native(header, layout, name)
+    stream = _code_stream(header, name)
+    if header.syntax in JPEG_DCT:
+        facts = jpeg.read_facts(stream, name)
+        check_stream_size(facts.width, facts.height, layout, name)
+        if facts.precision == 8:
+            return jpeg.decode(stream, facts, size_px, name)
+    return codecs.by_plugin(header.syntax, stream, layout, name, deadline)
+
+
+def check_stream_size(width: int, height: int, layout: Layout, name: str) -> None:
+    """Refuse compressed pixels that are not the size the header says: boxes would lie in the wrong place."""
+    if (width, height) != (layout.columns, layout.rows):
+        raise FilmRefused(
+            "bad-dimensions",
+            f"{name}: the header says {layout.columns} x {layout.rows} pixels, the compressed picture has {width} x"
+            f" {height}. Export it again.",
+        )
+
+
+def _code_stream(header: Header, name: str) -> bytes | memoryview:
+    """The compressed bytes of the first frame."""
+    fragments = header.fragments()
+    if not fragments or not len(fragments[0]):
+        raise FilmRefused("truncated", f"{name}: its compressed Pixel Data is empty. Copy or export it again.")
+    frames = max(1, header.integer(0x00280008) or 1)
+    if len(fragments) == 1 or frames > 1:
+        return fragments[0]
+    return b"".join(fragments)

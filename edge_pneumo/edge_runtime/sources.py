@@ -1,0 +1,127 @@
+"""Paths, folders, zip files and stdin -> the films in them, one `Source` each, in a fixed order.
+
+Every file is answered, whatever its name: DICOM files often have none that says so. Hidden files are left out, and so are
+macOS's `__MACOSX` companions.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_pneumo.edge_runtime import limits
+from edge_pneumo.errors import DataError, FilmRefused
+
+ZIP_MAGIC = b"PK\x03\x04"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One film still to be read; small and picklable, so that a pool can be handed many.
+
+    Attributes
+    ----------
+    name : what to call it: the path, `archive.zip/member`, or `<stdin>`.
+    path : file, zip file, or `-`.
+    member : name within the zip file.
+    """
+
+    name: str
+    path: str
+    member: str | None = None
+
+    def read(self, limit: int = limits.MAX_FILE_BYTES + 1) -> bytes:
+        """At most `limit` bytes of the film.
+
+        Raises
+        ------
+        FilmRefused : `unreadable` when the file or the zip member cannot be read.
+        """
+        try:
+            if self.path == "-":
+                return sys.stdin.buffer.read(limit)
+            if self.member is None:
+                return _regular(Path(self.path), self.name, limit)
+            with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as stream:
+                return stream.read(limit)  # bounded, whatever size the archive claims
+        except (
+            OSError,
+            zipfile.BadZipFile,
+            KeyError,
+            RuntimeError,
+            NotImplementedError,
+            EOFError,
+            ValueError,
+        ) as error:
+            detail = getattr(error, "strerror", None) or error
+            raise FilmRefused("unreadable", f"{self.name}: cannot be read ({detail}). Copy it again.") from error
+        except zlib.error as error:
+            raise FilmRefused(
+                "unreadable", f"{self.name}: damaged within the zip file ({error}). Copy it again."
+            ) from error
+
+
+def _regular(path: Path, name: str, limit: int) -> bytes:
+    if not path.is_file():
+        kind = "a folder" if path.is_dir() else "not a regular file" if path.exists() else "no such file"
+        raise FilmRefused("unreadable", f"{name}: {kind}. Give a DICOM, PNG or JPEG file.")
+    with path.open("rb", buffering=0) as stream:
+        return stream.read(limit)
+
+
+def find_films(paths: Iterable[str | Path]) -> Iterator[Source]:
+    """Films in the order given; folders are walked by name, zip files by their own order.
+
+    Raises
+    ------
+    DataError : a path does not exist.
+    """
+    for path in paths:
+        text = str(path)
+        if text == "-":
+            yield Source("<stdin>", "-")
+        elif Path(text).is_dir():
+            yield from _folder(text)
+        elif Path(text).exists():
+            yield from _file(text)
+        else:
+            raise DataError(
+                f"{text}: no such file or folder. Give radiographs (DICOM, PNG, JPEG), folders or zip files of them."
+            )
+
+
+def _folder(folder: str) -> Iterator[Source]:
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and f != "__MACOSX")
+        for file in sorted(files):
+            if not file.startswith("."):
+                yield from _file(str(Path(parent) / file))
+
+
+def _file(path: str) -> Iterator[Source]:
+    members = _zip_members(path)
+    if members is None:
+        yield Source(path, path)
+        return
+    for member in members:
+        yield Source(f"{path}/{member}", path, member)
+
+
+def _zip_members(path: str) -> list[str] | None:
+    """Names of the files in a zip; None where `path` is none (or a broken one, which reading it will then say)."""
+    try:
+        if not Path(path).is_file():
+            return None
+        with Path(path).open("rb") as stream:
+            if stream.read(4) != ZIP_MAGIC:
+                return None
+            with zipfile.ZipFile(stream) as archive:
+                names = [i.filename for i in archive.infolist() if not i.is_dir()]
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+        return None
+    return [n for n in names if not any(part.startswith(".") or part == "__MACOSX" for part in n.split("/"))]
