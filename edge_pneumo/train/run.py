@@ -50,8 +50,8 @@ class TrainedRun:
 
     def findings(self, films: Iterable[Film], batch_size: int = 16) -> Iterator[tuple[Film, Finding | FilmRefused]]:
         """Read, preprocess and answer films, in order; a film that cannot be read gives its refusal."""
-        for chunk in _chunks(films, batch_size):
-            read = [_read(film, self.input_spec) for film in chunk]
+        for chunk in chunks(films, batch_size):
+            read = [read_film(film, self.input_spec) for film in chunk]
             pictures = [r[0] for r in read if not isinstance(r, FilmRefused)]
             outputs = iter(self.raw_outputs(np.stack(pictures), batch_size) if pictures else [])
             for film, answer in zip(chunk, read, strict=True):
@@ -61,7 +61,8 @@ class TrainedRun:
                     yield film, decode(next(outputs), self.decode_spec, answer[1])
 
 
-def _chunks(films: Iterable[Any], size: int) -> Iterator[list[Any]]:
+def chunks(films: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """Lists of `size` films, the last one shorter."""
     chunk: list[Any] = []
     for film in films:
         chunk.append(film)
@@ -72,7 +73,8 @@ def _chunks(films: Iterable[Any], size: int) -> Iterator[list[Any]]:
         yield chunk
 
 
-def _read(film: Film, spec: InputSpec) -> tuple[NDArray[np.uint8], Geometry] | FilmRefused:
+def read_film(film: Film, spec: InputSpec) -> tuple[NDArray[np.uint8], Geometry] | FilmRefused:
+    """A film as the network sees it, (s, s, 1) uint8, with its geometry; or why it cannot be read."""
     from edge_pneumo.edge_runtime.preprocess import preprocess
     from edge_pneumo.edge_runtime.radiograph import read_radiograph
 
