@@ -7,5 +7,15 @@ one of them runs.
 from __future__ import annotations
 
 from edge_pneumo.train.systems.catalogue import SYSTEMS, System, find_system, list_systems
+from edge_pneumo.train.systems.fit import train_system
+from edge_pneumo.train.systems.trained import TrainedSystem, load_system
 
-__all__ = ["SYSTEMS", "System", "find_system", "list_systems"]
+__all__ = [
+    "SYSTEMS",
+    "System",
+    "TrainedSystem",
+    "find_system",
+    "list_systems",
+    "load_system",
+    "train_system",
+]

@@ -100,7 +100,10 @@ def list_systems() -> list[dict[str, Any]]:
     from edge_pneumo.train.systems.graphs import build_system
 
     rows = [_row(s.name, s.reference, s.title, build_system(s)) for s in SYSTEMS]
-    return [*rows, _row("detector", None, "Our detector: MobileNetV2, dense box head", build_detector(DetectorConfig()))]
+    return [
+        *rows,
+        _row("detector", None, "Our detector: MobileNetV2, dense box head", build_detector(DetectorConfig())),
+    ]
 
 
 def _row(name: str, reference: int | None, title: str, model: Any) -> dict[str, Any]:

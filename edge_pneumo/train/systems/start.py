@@ -80,8 +80,8 @@ def start_weights(model: Any, system: System, weights: str | Path | None) -> Sta
     if system.start == "chexnet":
         raise UsageFault(
             f"{system.name} starts from CheXNet's weights, which are not downloaded for you. Give the file with "
-            "--weights FILE: PyTorch's (model.pth.tar of arnoweng/CheXNet, or a torchvision DenseNet-121 state dict) or "
-            "Keras's .h5 (of brucechou1983/CheXNet-Keras). For the same network without them: --system densenet121"
+            "--weights FILE: PyTorch's (model.pth.tar of arnoweng/CheXNet, or a torchvision DenseNet-121 state dict) "
+            "or Keras's .h5 (of brucechou1983/CheXNet-Keras). For the same network without them: --system densenet121"
         )
     if weights is None and system.start == "imagenet":
         return _from_keras_download(model, system)

@@ -235,4 +235,3 @@ def _largest_state(content: Any, depth: int = 0) -> dict[str, _Tensor]:
         return {}
     own = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, _Tensor)}
     return max([own, *(_largest_state(value, depth + 1) for value in content.values())], key=len)
-

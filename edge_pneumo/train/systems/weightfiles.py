@@ -124,7 +124,9 @@ def _from_folded(path: Path, model: Any) -> Named:
         if kernel is None or bias is None:
             raise DataError(f"{path} has no arrays {index:02d}_w and {index:02d}_b, for layer {convolution.name}")
         depthwise = type(convolution).__name__ == "DepthwiseConv2D"
-        arrays[convolution.weights[0].name] = kernel.transpose(2, 3, 0, 1) if depthwise else kernel.transpose(2, 3, 1, 0)
+        arrays[convolution.weights[0].name] = (
+            kernel.transpose(2, 3, 0, 1) if depthwise else kernel.transpose(2, 3, 1, 0)
+        )
         arrays |= _pass_through(norm, bias)
     return Named("folded", arrays, tuple(held))
 
@@ -141,7 +143,7 @@ def _from_keras(path: Path, model: Any) -> Named:
 
     try:
         with h5py.File(path, "r") as archive:
-            root = archive["model_weights"] if "model_weights" in archive else archive
+            root = archive.get("model_weights", archive)
             by_layer = any(name.startswith("layer_names") for name in root.attrs)
             held = dict(_legacy_arrays(root) if by_layer else _keras3_arrays(archive))
     except (OSError, KeyError, ValueError, RuntimeError) as error:
@@ -155,7 +157,7 @@ def _from_keras(path: Path, model: Any) -> Named:
 
 
 def _legacy_arrays(root: Any) -> Iterator[tuple[str, NDArray]]:
-    """Variables of a file written layer by layer; a model used as a layer is one group with its variables' own names."""
+    """Variables of a file written layer by layer; a model used as a layer is one group with its own names."""
     for layer in _attribute(root, "layer_names"):
         for name in _attribute(root[layer], "weight_names"):
             yield name, np.asarray(root[layer][name])
