@@ -44,14 +44,25 @@ def resample(cases: Cases, measure: Measure, replicates: int, seed: int) -> dict
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def interval(samples: NDArray[np.float64], level: float = 0.95) -> dict[str, float | None]:
+def interval(samples: NDArray[np.float64], cases: int | None = None, level: float = 0.95) -> dict[str, float | None]:
     """`{"value", "low", "high"}` from a row of `resample`: the value and the percentile interval.
 
     null instead of NaN; no interval when the figure exists in fewer than half of the resamples.
+
+    Parameters
+    ----------
+    cases : independent cases behind a share (positives behind a sensitivity). Where all are hits, or none, every
+        resample says so too and the interval would be a point; the bound is then the share at which `cases` hits in a
+        row still happen with probability (1 - level) / 2 (Clopper and Pearson, 1934; "rule of three").
     """
     value, replicates = float(samples[0]), samples[1:]
+    if np.isnan(value):
+        return {"value": None, "low": None, "high": None}
     known = replicates[~np.isnan(replicates)]
     low = high = None
-    if not np.isnan(value) and len(known) and len(known) >= len(replicates) / 2:
+    if len(known) and len(known) >= len(replicates) / 2:
         low, high = (float(q) for q in np.quantile(known, [(1 - level) / 2, (1 + level) / 2]))
-    return {"value": None if np.isnan(value) else value, "low": low, "high": high}
+        if cases and low == high and value in (0.0, 1.0):
+            bound = ((1 - level) / 2) ** (1 / cases)
+            low, high = (bound, 1.0) if value == 1.0 else (0.0, 1 - bound)
+    return {"value": value, "low": low, "high": high}

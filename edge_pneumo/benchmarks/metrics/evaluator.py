@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_pneumo.benchmarks.metrics import baselines, classification, detection, figures, subgroups
+from edge_pneumo.benchmarks.metrics import baselines, classification, coco, detection, figures, subgroups
 from edge_pneumo.benchmarks.metrics.bootstrap import interval, resample
 from edge_pneumo.benchmarks.metrics.cases import Cases, LabelledFilm, pair
 from edge_pneumo.edge_runtime.decode import Finding
@@ -65,18 +65,19 @@ def evaluate(
     samples = resample(cases, measure, bootstrap, seed)
     confusion = {name: int(np.nan_to_num(samples[name][0])) for name in ("tn", "fp", "fn", "tp")}
     table, behind = subgroups.summarise(cases, groups, samples)
-    positives = int(cases.labels.sum())
+    positives, support = int(cases.labels.sum()), figures.support(cases)
     return {
         "schema": 1,
         "n": len(cases),
         "positives": positives,
         "prevalence": positives / len(cases) if len(cases) else None,
         "patients": len(np.unique(cases.group)),
-        **{name: interval(samples[name]) for name in (*figures.FILM_FIGURES, *figures.BOX_FIGURES)},
+        **{name: interval(samples[name], support.get(name)) for name in (*figures.FILM_FIGURES, *figures.BOX_FIGURES)},
         "froc_sensitivity": {name: interval(samples[f"froc/{name}"]) for name in figures.FROC_NAMES},
         "confusion": confusion,
         "threshold": None if np.isnan(cases.threshold) else cases.threshold,
-        "operating_points": _operating(operating_points or {}, samples),
+        "operating_points": _operating(cases, operating_points or {}, samples),
+        "coco": coco.coco_summary(cases),
         "classes": classification.class_report(confusion),
         "subgroups": table,
         "baselines": baselines.baselines(cases, reference, bootstrap, seed),
@@ -91,12 +92,15 @@ def evaluate(
     }
 
 
-def _operating(points: Mapping[str, float], samples: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
-    names = ("sensitivity", "specificity", "precision", "negative_predictive_value")
-    return {
-        point: {"threshold": threshold, **{name: interval(samples[f"{point}/{name}"]) for name in names}}
-        for point, threshold in points.items()
-    }
+def _operating(
+    cases: Cases, points: Mapping[str, float], samples: Mapping[str, NDArray[np.float64]]
+) -> dict[str, dict[str, Any]]:
+    table: dict[str, dict[str, Any]] = {}
+    for point, threshold in points.items():
+        support = figures.support(cases, threshold)
+        rows = {name: interval(samples[f"{point}/{name}"], support[name]) for name in figures.OPERATING_FIGURES}
+        table[point] = {"threshold": threshold, **rows}
+    return table
 
 
 def _curves(cases: Cases) -> dict[str, Any]:

@@ -43,6 +43,25 @@ def film_measure(cases: Cases, weights: NDArray[np.float64]) -> dict[str, NDArra
     }
 
 
+def support(cases: Cases, threshold: float | None = None) -> dict[str, int]:
+    """Films behind each share among the figures, for `bootstrap.interval`.
+
+    For the AUC it is the smaller class: so many pairs share no film, and all are ranked right with probability at most
+    AUC to that power.
+    """
+    called = cases.probabilities >= (cases.threshold if threshold is None else threshold)
+    positives = int(cases.labels.sum())
+    return {
+        "auc": min(positives, len(cases) - positives),
+        "sensitivity": positives,
+        "recall": positives,
+        "specificity": len(cases) - positives,
+        "precision": int(called.sum()),
+        "negative_predictive_value": int((~called).sum()),
+        "accuracy": len(cases),
+    }
+
+
 def box_measure(cases: Cases) -> Measure:
     """A measure of `BOX_FIGURES` and `froc/RATE`; matches every film once, here.
 
@@ -74,15 +93,16 @@ def box_measure(cases: Cases) -> Measure:
     return measure
 
 
+OPERATING_FIGURES = ("sensitivity", "specificity", "precision", "negative_predictive_value")
+
+
 def operating_measure(points: Mapping[str, float]) -> Measure:
     """Sensitivity, specificity and predictive values at each named threshold: `NAME/sensitivity` and so on."""
-    figures = ("sensitivity", "specificity", "precision", "negative_predictive_value")
-
     def measure(cases: Cases, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         rows: dict[str, NDArray[np.float64]] = {}
         for name, threshold in points.items():
             rates = classification.rates(cases.labels, cases.probabilities >= threshold, weights)
-            rows |= {f"{name}/{figure}": rates[figure] for figure in figures}
+            rows |= {f"{name}/{figure}": rates[figure] for figure in OPERATING_FIGURES}
         return rows
 
     return measure

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_pneumo.benchmarks.metrics import classification
+from edge_pneumo.benchmarks.metrics import classification, figures
 from edge_pneumo.benchmarks.metrics.bootstrap import Measure, interval
 from edge_pneumo.benchmarks.metrics.cases import Cases, LabelledFilm
 
@@ -57,11 +57,14 @@ def members(cases: Cases) -> dict[tuple[str, str], NDArray[np.bool_]]:
     found = {}
     for attribute, read in ATTRIBUTES.items():
         values = np.array([read(film) for film in cases.films], dtype=object)
-        order = sorted(
-            set(values), key=lambda v: (v == "unknown", int(v.rstrip("+").split("-")[0]) if v[0].isdigit() else 0, v)
-        )
-        found |= {(attribute, value): values == value for value in order}
+        found |= {(attribute, value): values == value for value in sorted(set(values), key=_rank)}
     return found
+
+
+def _rank(value: str) -> tuple[bool, int, str]:
+    """Age bands by age, words by alphabet, `unknown` last."""
+    first = value.rstrip("+").split("-")[0]
+    return value == "unknown", int(first) if first.isdigit() else 0, value
 
 
 def subgroup_measure(groups: dict[tuple[str, str], NDArray[np.bool_]]) -> Measure:
@@ -95,7 +98,8 @@ def summarise(
         counts = (positives, int(mask.sum()) - positives, rest, int((~mask).sum()) - rest)
         judged = min(counts) >= LEAST_FILMS and value != "unknown"
         row: dict[str, Any] = {"n": int(mask.sum()), "positives": positives}
-        row |= {figure: interval(samples[f"{key}/{figure}"]) for figure in FIGURES}
+        support = figures.support(cases.subset(mask))
+        row |= {figure: interval(samples[f"{key}/{figure}"], support[figure]) for figure in FIGURES}
         table[attribute][value] = row | {"judged": judged, "warning": None}
         if judged:
             for figure in COMPARED:
