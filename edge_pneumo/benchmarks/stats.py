@@ -21,6 +21,10 @@ TAIL_LIMIT = 3.0
 """p99 / p50 from which something else is running, or the clock is changing."""
 
 
+OTHERS_LIMIT = 0.2
+"""Cores kept busy by other processes from which they get in the way."""
+
+
 @dataclass(frozen=True)
 class StopRule:
     """When to stop measuring.
@@ -121,8 +125,7 @@ def instability(
     samples_ms: Sequence[float],
     rule: StopRule,
     *,
-    load_before: float | None = None,
-    cores: int = 1,
+    others_cores: float | None = None,
     throttled: Sequence[str] = (),
 ) -> dict[str, Any] | None:
     """Why these timings should not be trusted, or None.
@@ -130,7 +133,7 @@ def instability(
     Parameters
     ----------
     samples_ms : totals in the order they were measured.
-    load_before : one-minute load average before the run, if known.
+    others_cores : cores that other processes kept busy meanwhile, if known.
     throttled : throttle flags that were set during the run.
 
     Returns
@@ -141,15 +144,18 @@ def instability(
     width, change = relative_half_width(samples_ms), drift(samples_ms)
     tail = float(np.percentile(samples_ms, 99) / np.median(samples_ms))
     if throttled:
-        found.append((f"the board throttled ({', '.join(throttled)})", "Use a better power supply and cooling, then run again."))
-    if load_before is not None and load_before > 0.5 * cores:
         found.append(
-            (f"the machine was busy: load average {load_before:.1f} on {cores} cores before the run", "Stop other work, then run again.")
+            (f"the board throttled ({', '.join(throttled)})", "Use a better power supply and cooling, then run again.")
         )
+    if others_cores is not None and others_cores > OTHERS_LIMIT:
+        found.append((f"other processes kept {others_cores:.1f} cores busy", "Stop other work, then run again."))
     if abs(change) > DRIFT_LIMIT:
         word = "slower" if change > 0 else "faster"
         found.append(
-            (f"it became {abs(change):.0%} {word} from the first third to the last", "Add --minutes 10 to see where it settles.")
+            (
+                f"it became {abs(change):.0%} {word} from the first third to the last",
+                "Add --minutes 10 to see where it settles.",
+            )
         )
     if width > rule.relative_interval:
         found.append(
@@ -160,7 +166,10 @@ def instability(
         )
     if tail > TAIL_LIMIT:
         found.append(
-            (f"p99 is {tail:.1f} times the median", "Stop other work or fix the clock (governor performance), then run again.")
+            (
+                f"p99 is {tail:.1f} times the median",
+                "Stop other work or fix the clock (governor performance), then run again.",
+            )
         )
     if not found:
         return None

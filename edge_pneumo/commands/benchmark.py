@@ -10,7 +10,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("edge_pneumo.commands.benchmark_run:run", "Measure models, backends and threads on this machine."),
     "report": ("edge_pneumo.commands.benchmark_report:report", "One HTML page from any number of result files."),
     "compare": ("edge_pneumo.commands.benchmark_compare:compare", "Is B faster than A? Ratios with intervals."),
-    "peers": ("edge_pneumo.commands.benchmark_peers:peers", "Our path against other runtimes, same films, interleaved."),
+    "peers": (
+        "edge_pneumo.commands.benchmark_peers:peers",
+        "Our path against other runtimes, same films, interleaved.",
+    ),
     "floor": ("edge_pneumo.commands.floor:floor", "What no implementation can beat: the cost of the bytes."),
     "arm": ("edge_pneumo.commands.arm:arm", "Count instructions on emulated Raspberry Pis (not time)."),
     "systems": ("edge_pneumo.commands.systems:systems", "The reference report's systems, measured alike."),

@@ -1,0 +1,102 @@
+"""What the `benchmark` commands share: comma-separated options, progress lines, and where the films come from."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from edge_pneumo.benchmarks.films import FilmSet
+
+RUN_LOADER = "edge_pneumo.train.run:load_run"
+"""Who loads a RUN folder for the Keras backends; `benchmarks` itself knows nothing of `train`."""
+
+PHANTOM_FILMS = 24
+
+
+class Names(click.ParamType):
+    """Words from a fixed list, separated by commas."""
+
+    name = "name,name"
+
+    def __init__(self, choices: tuple[str, ...]) -> None:
+        self.choices = choices
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        names = tuple(dict.fromkeys(word.strip() for word in str(value).split(",") if word.strip()))
+        if unknown := [name for name in names if name not in self.choices]:
+            self.fail(f"{', '.join(unknown)}: choose from {', '.join(self.choices)}", param, ctx)
+        if not names:
+            self.fail("at least one name is needed", param, ctx)
+        return names
+
+
+class Counts(click.ParamType):
+    """Whole numbers of 1 or more, separated by commas."""
+
+    name = "n,n"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        words = [word.strip() for word in str(value).split(",") if word.strip()]
+        if not words or any(not word.isdigit() or int(word) < 1 for word in words):
+            self.fail(f"{value!r}: expected whole numbers of 1 or more, separated by commas, such as 1,2,4", param, ctx)
+        return tuple(dict.fromkeys(int(word) for word in words))
+
+
+def progress_line() -> Callable[[str], None]:
+    """Progress on stderr: one line that rewrites itself on a terminal, a plain line for each new subject elsewhere."""
+    if sys.stderr.isatty():
+        return lambda text: click.echo(f"\r\x1b[2K{text}", err=True, nl=False)
+    last = {"subject": ""}
+
+    def plain(text: str) -> None:
+        subject = text.partition(": ")[0]
+        if subject != last["subject"]:
+            last["subject"] = subject
+            click.echo(subject if ": " in text and text.startswith("[") else text, err=True)
+
+    return plain
+
+
+def end_progress() -> None:
+    """Leave the self-rewriting line."""
+    if sys.stderr.isatty():
+        click.echo(err=True)
+
+
+def gather_films(
+    places: tuple[str, ...], data: str | None, split: str | None, limit: int | None, scratch: Path
+) -> FilmSet:
+    """The films to measure: a labelled data set, or files and folders, or else made-up films.
+
+    Raises
+    ------
+    UsageFault : both films and data were given.
+    InputRefused : nothing there.
+    """
+    from edge_pneumo.benchmarks.films import FilmSet, films_in, labelled_films
+    from edge_pneumo.errors import UsageFault
+
+    if places and data:
+        raise UsageFault("give --films (any films) or --data (labelled films), not both")
+    if data:
+        from edge_pneumo.train.data.index import load_dataset
+
+        chosen = load_dataset(data, split=split)
+        facts = {"split": split, "split_hash": chosen.split_hash}
+        return labelled_films(list(chosen)[:limit], scratch, facts)
+    if places:
+        return films_in(places, limit)
+    from edge_pneumo.train.data.phantom import make_phantom
+
+    made = scratch / "phantom"
+    make_phantom(made, limit or PHANTOM_FILMS)
+    return FilmSet(films_in([made / "stage_2_train_images"]).paths, "phantom")
