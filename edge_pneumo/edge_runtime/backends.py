@@ -7,6 +7,7 @@ Tensors are bound by signature name: the order of TFLite's outputs is not stable
 from __future__ import annotations
 
 import importlib
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_pneumo.edge_runtime.flatbuffer import Graph, read_graph
-from edge_pneumo.errors import EdgePneumoError, ModelFileError
+from edge_pneumo.edge_runtime.quiet import quiet_runtime
+from edge_pneumo.errors import ModelFileError, UsageFault
 
 OUTPUT_NAMES = ("image_logit", "heat", "ltrb")
 KERNELS = ("default", "builtin", "reference")
 
 
-class BackendUnavailable(EdgePneumoError):
-    """A runtime is installed but cannot run this model on this machine; the message says why."""
-
-    exit_code = 2
+class BackendUnavailable(UsageFault):
+    """A runtime cannot run this model on this machine; the message says why, and what to use instead."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,9 @@ class Runner(Protocol):
 
     backend: str
     runtime: str
+    device: str
     input: TensorInfo
-    outputs: Mapping[str, TensorInfo]
+    outputs: dict[str, TensorInfo]
 
     def invoke(self, tensor: NDArray) -> dict[str, NDArray]:
         """Run the network on a tensor of the input's own dtype; returned arrays belong to the caller."""
@@ -81,8 +82,14 @@ class InterpreterRunner:
     def __init__(
         self, model: bytes | Path, *, module: str, backend: str, threads: int, kernels: str = "default"
     ) -> None:
-        api = importlib.import_module(module)
         package = "ai-edge-litert" if module.startswith("ai_edge_litert") else "tflite-runtime"
+        try:
+            api = importlib.import_module(module)
+        except ImportError as error:  # an old glibc, a wheel for another processor, tflite-runtime's NumPy 1 interface
+            raise BackendUnavailable(
+                f"{package} is installed but cannot be imported: {str(error).splitlines()[0]}. "
+                f"Run: pip install --force-reinstall {package}"
+            ) from error
         resolver = {
             "default": api.OpResolverType.AUTO,
             "builtin": api.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
@@ -91,9 +98,12 @@ class InterpreterRunner:
         source = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
         what = "the model" if isinstance(model, bytes) else str(model)
         try:
-            self._interpreter = api.Interpreter(**source, num_threads=threads, experimental_op_resolver_type=resolver)
+            with quiet_runtime():
+                self._interpreter = api.Interpreter(
+                    **source, num_threads=threads, experimental_op_resolver_type=resolver
+                )
+                self._interpreter.allocate_tensors()
             key, input_name = signature_names(self._interpreter.get_signature_list(), what)
-            self._interpreter.allocate_tensors()
             runner = self._interpreter.get_signature_runner(key)
             inputs, outputs = runner.get_input_details(), runner.get_output_details()
         except SystemError as error:  # tflite-runtime 2.14 imports under NumPy 2 and dies here
@@ -106,7 +116,7 @@ class InterpreterRunner:
                 f"{what}: {package} does not accept it as a TFLite model ({str(error).strip().splitlines()[0]}). "
                 "Convert or copy the model again."
             ) from error
-        self.backend = backend
+        self.backend, self.device = backend, platform.machine()
         self.runtime = f"{package} {package_version(package)}"
         self.input = _tensor_info(input_name, inputs[input_name])
         self.outputs = {name: _tensor_info(name, outputs[name]) for name in OUTPUT_NAMES}
@@ -134,30 +144,38 @@ class GpuRunner:
                 "the gpu backend needs ai-edge-litert 2.1 or newer, which is not installed here. "
                 "Run: pip install 'ai-edge-litert>=2.1'"
             ) from error
-        wanted = HardwareAccelerator.GPU
+        log: list[str] = []
         try:
-            if isinstance(model, bytes):
-                self._model = CompiledModel.from_buffer(model, hardware_accel=wanted)
-            else:
-                self._model = CompiledModel.from_file(str(model), hardware_accel=wanted)
+            with quiet_runtime(everything=True) as log:
+                self._compile(CompiledModel, HardwareAccelerator.GPU, model)
         except (RuntimeError, ValueError) as error:
-            raise BackendUnavailable(_why_no_gpu(error)) from error
+            raise BackendUnavailable(_why_no_gpu(log)) from error
+        self.runtime = f"ai-edge-litert {package_version('ai-edge-litert')}"
+        # WebGPU names the adapter; SwiftShader and the like say adapterType=CPU: such a speed is no GPU's
+        adapters = [line.partition("Selected adapter: ")[2] for line in log if "Selected adapter: " in line]
+        self.device = adapters[0] if adapters else "unknown GPU"
+
+    def _compile(self, api: Any, accelerator: Any, model: bytes | Path) -> None:
+        if isinstance(model, bytes):
+            self._model = api.from_buffer(model, hardware_accel=accelerator)
+        else:
+            self._model = api.from_file(str(model), hardware_accel=accelerator)
         if not self._model.is_fully_accelerated():
             raise BackendUnavailable(
                 "the gpu backend: this GPU cannot run every layer of the model, and part of it would run elsewhere "
                 "without a word. Use --backend cpu."
             )
         signatures = self._model.get_signature_list()
-        self._key, input_name = signature_names(signatures, "the model")
-        self.runtime = f"ai-edge-litert {package_version('ai-edge-litert')}"
-        # CompiledModel knows shapes and dtypes but not scales: they are read from the file itself
-        graph = read_graph(model if isinstance(model, bytes) else model.read_bytes())
-        self.input = _from_graph(graph, input_name)
-        self.outputs = {name: _from_graph(graph, name) for name in OUTPUT_NAMES}
-        self._inputs = {input_name: self._model.create_input_buffer_by_name(self._key, input_name)}
+        self._key, name = signature_names(signatures, "the model")
+        self._inputs = {name: self._model.create_input_buffer_by_name(self._key, name)}
         self._outputs = {
             name: self._model.create_output_buffer_by_name(self._key, name) for name in signatures[self._key]["outputs"]
         }
+        # CompiledModel knows shapes and dtypes but not scales: they are read from the file itself
+        graph = read_graph(model if isinstance(model, bytes) else model.read_bytes())
+        self.input = _from_graph(graph, next(iter(self._inputs)))
+        self.outputs = {name: _from_graph(graph, name) for name in OUTPUT_NAMES}
+        self.invoke(np.zeros(self.input.shape, self.input.dtype))  # the first run compiles shaders, and logs
 
     def invoke(self, tensor: NDArray) -> dict[str, NDArray]:
         """See `Runner`."""
@@ -181,13 +199,17 @@ def package_version(package: str) -> str:
         return "unknown"
 
 
-def _why_no_gpu(error: Exception) -> str:
-    """One line of advice from LiteRT's nested message."""
-    reason = str(error).strip().splitlines()[-1].strip(" └")
-    return (
-        f"the gpu backend found no usable GPU: LiteRT needs a Vulkan driver (package libvulkan1 and the card's own; "
-        f"on a Raspberry Pi 5: mesa-vulkan-drivers). LiteRT said: {reason}. Use --backend cpu."
-    )
+def _why_no_gpu(log: list[str]) -> str:
+    """A message in place of LiteRT's forty lines."""
+    install = "apt-get install libvulkan1 mesa-vulkan-drivers (or the card maker's driver)"
+    if any("libvulkan" in line and "Couldn't load" in line for line in log):
+        reason = f"there is no Vulkan library (libvulkan.so.1). Run: {install}"
+    elif any("No adapters found" in line for line in log):
+        reason = f"Vulkan is there, but no driver offers a GPU that WebGPU can use. Run: {install}"
+    else:
+        errors = [line for line in log if "ERROR" in line or line.startswith("E0000")] or ["it gave no reason"]
+        reason = f"LiteRT could not compile the model for it: {errors[-1][:200]}"
+    return f"the gpu backend has no usable GPU: {reason}; or use --backend cpu."
 
 
 def _from_graph(graph: Graph, name: str) -> TensorInfo:

@@ -19,7 +19,7 @@ from edge_pneumo.edge_runtime.decode import DecodeSpec
 from edge_pneumo.edge_runtime.files import atomic_write
 from edge_pneumo.edge_runtime.flatbuffer import is_tflite, read_graph
 from edge_pneumo.edge_runtime.preprocess import InputSpec
-from edge_pneumo.errors import ModelFileError
+from edge_pneumo.errors import ModelFileError, UsageFault
 
 if TYPE_CHECKING:
     from edge_pneumo.edge_runtime.golden import Golden
@@ -78,16 +78,32 @@ def default_model_path() -> Path:
     return Path(__file__).with_name("models") / "default.tflite"
 
 
-def open_bundle(model: str | Path = "default") -> Bundle:
+def pinned_sha256() -> str | None:
+    """SHA-256 of the default model this version was released with (`models/default.sha256`), or None."""
+    try:
+        return default_model_path().with_suffix(".sha256").read_text("ascii").split()[0]
+    except (OSError, IndexError):
+        return None
+
+
+def open_bundle(
+    model: str | Path = "default", *, require_signature: str | Path | None = None, trial: bool = True
+) -> Bundle:
     """Read and verify a model file.
 
     Parameters
     ----------
     model : "default" for the embedded model, or a path.
+    require_signature : path of an Ed25519 public key; the file must be signed by it.
+    trial : let a child process load a file first that is neither the pinned default nor signed by `require_signature`
+        (once a file: the verdict is remembered). Without it only bytes are checked and nothing is run.
 
     Raises
     ------
-    ModelFileError : missing, cut short, changed, foreign, or of a newer schema.
+    ModelFileError : cut short, changed, foreign, of a newer schema, not signed as required, or it failed the
+        trial run.
+    UsageFault : there is no such file, or the key cannot be used.
+    MissingExtra : a signature is required and `cryptography` is not installed.
     """
     path = default_model_path() if model == "default" else Path(model)
     tflite, tail = read_parts(path)
@@ -98,7 +114,7 @@ def open_bundle(model: str | Path = "default") -> Bundle:
     trailer.check_manifest(network_sha256, len(tflite), members, str(path))
     metadata = trailer.parse_json(members[trailer.METADATA], f"{path}: {trailer.METADATA}")
     input_spec, decode_spec = read_specs(metadata, str(path))
-    return Bundle(
+    bundle = Bundle(
         path=path,
         metadata=metadata,
         tflite=tflite,
@@ -109,6 +125,31 @@ def open_bundle(model: str | Path = "default") -> Bundle:
         decode_spec=decode_spec,
         members=members,
     )
+    _check_origin(bundle, model == "default", require_signature, trial)
+    return bundle
+
+
+def _check_origin(bundle: Bundle, is_default: bool, require_signature: str | Path | None, trial: bool) -> None:
+    """Trust by pin, by signature, or by a trial run, in that order."""
+    if require_signature is not None:
+        from edge_pneumo.edge_runtime.signing import check_signature
+
+        check_signature(bundle.members, require_signature, str(bundle.path))
+        return
+    pinned = pinned_sha256()
+    if bundle.sha256 == pinned:
+        return
+    if is_default and pinned is not None:
+        raise ModelFileError(
+            f"{bundle.path}: the embedded model was changed: its SHA-256 is {bundle.sha256[:16]}…, this version was "
+            f"released with {pinned[:16]}…. Install edge-pneumo again (to replace the model on purpose: "
+            "scripts/embed-default)."
+        )
+    if trial:
+        from edge_pneumo.edge_runtime.sandbox import admit
+
+        read_graph(bundle.tflite, str(bundle.path))
+        admit(bundle.path, bundle.sha256)
 
 
 def read_parts(path: Path) -> tuple[bytes, bytes]:
@@ -116,10 +157,13 @@ def read_parts(path: Path) -> tuple[bytes, bytes]:
 
     Raises
     ------
-    ModelFileError : no file, or not one of ours.
+    UsageFault : there is no such file.
+    ModelFileError : it is not one of ours.
     """
+    if not path.exists() and path != default_model_path():
+        raise UsageFault(f"{path}: no such model file. Give `default` or a file made by `edge-pneumo convert`.")
     if not path.is_file():
-        found = "a folder" if path.is_dir() else "no such file" if not path.exists() else "not a regular file"
+        found = "a folder" if path.is_dir() else "no regular file"
         raise ModelFileError(
             f"{path}: expected a model file (.tflite), found {found}. Give `default` or a file made by "
             "`edge-pneumo convert`."
@@ -230,7 +274,7 @@ def write_bundle(
         members[trailer.GOLDEN] = golden.to_bytes()
     members[trailer.MANIFEST] = trailer.manifest(tflite, members)
     write_parts(path, tflite, members)
-    return open_bundle(path)
+    return open_bundle(path, trial=False)
 
 
 def write_parts(path: str | Path, tflite: bytes, members: dict[str, bytes]) -> None:

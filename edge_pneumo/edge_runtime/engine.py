@@ -77,6 +77,7 @@ class Engine:
         """Facts for `doctor`, benchmarks and bug reports."""
         return {
             "backend": self.backend,
+            "device": self._runner.device,
             "runtime": self.runtime,
             "threads": self.threads,
             "input": _describe(self.input),

@@ -46,7 +46,7 @@ class Signature:
 
 @dataclass(frozen=True)
 class Graph:
-    """The first subgraph of a model, and its signatures."""
+    """The graph of a model, and its signatures."""
 
     tensors: tuple[Tensor, ...]
     inputs: tuple[int, ...]
@@ -97,8 +97,7 @@ def read_graph(data: bytes, what: str = "the model") -> Graph:
         return _read(data)
     except (struct.error, IndexError, ValueError, RecursionError) as error:
         raise ModelFileError(
-            f"{what}: the TFLite part is cut short or damaged (an offset in it leads outside the file: {error}). "
-            "Copy or convert the model again."
+            f"{what}: the TFLite part is cut short or damaged ({error}). Copy or convert the model again."
         ) from error
 
 
@@ -167,8 +166,8 @@ def _unpack(form: str, data: bytes, at: int) -> int:
 def _read(data: bytes) -> Graph:
     model = _Table(data, _unpack("<I", data, 0))
     subgraphs = model.tables(2)
-    if not subgraphs:
-        raise ValueError("there is no graph in it")
+    if len(subgraphs) != 1:  # a second one could hide tensors; the converter makes one for each signature
+        raise ValueError(f"{len(subgraphs)} graphs where one is expected")
     buffers = [buffer.vector_bytes(0) for buffer in model.tables(4)]
     main = subgraphs[0]
     tensors = tuple(_tensor(table, buffers) for table in main.tables(0))

@@ -9,11 +9,13 @@ from __future__ import annotations
 import io
 import zipfile
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_pneumo.edge_runtime.backends import OUTPUT_NAMES
+from edge_pneumo.edge_runtime.decode import DecodeSpec, film_probability
 from edge_pneumo.edge_runtime.engine import Engine, open_engine
 from edge_pneumo.edge_runtime.preprocess import InputSpec
 from edge_pneumo.errors import ModelFileError
@@ -30,7 +32,7 @@ class Golden:
     def to_bytes(self) -> bytes:
         """The vectors as `golden.npz`."""
         stream = io.BytesIO()
-        stored = {f"output_{name}": array for name, array in self.outputs.items()}
+        stored: dict[str, Any] = {f"output_{name}": array for name, array in self.outputs.items()}
         np.savez_compressed(stream, inputs=self.inputs, runtime=np.array(self.runtime), **stored)
         return stream.getvalue()
 
@@ -60,14 +62,14 @@ class GoldenResult:
     differing : stored numbers that differ.
     total : stored numbers compared.
     largest : largest difference, in units of the stored number (levels of 256 for int8).
-    logit : largest difference of the image logit, in real units.
+    probability : largest difference of the film's probability, 0..1.
     """
 
     vectors: int
     differing: int
     total: int
     largest: float
-    logit: float
+    probability: float
 
     @property
     def bit_exact(self) -> bool:
@@ -104,29 +106,34 @@ def make_golden(tflite: bytes, spec: InputSpec, count: int = 4, seed: int = 0) -
     return Golden(inputs, outputs, engine.runtime)
 
 
-def check_golden(engine: Engine, golden: Golden) -> GoldenResult:
+def check_golden(engine: Engine, golden: Golden, decode: DecodeSpec | None = None) -> GoldenResult:
     """Run the golden inputs on an engine and compare every stored number with the golden outputs.
+
+    Parameters
+    ----------
+    decode : how the model turns outputs into a probability, to say what a difference means.
 
     Raises
     ------
     ModelFileError : the vectors do not fit the network.
     """
     differing = total = 0
-    largest = logit = 0.0
+    largest = probability = 0.0
+    spec = decode or DecodeSpec()
     for index, film in enumerate(golden.inputs):
         if film[np.newaxis].shape != engine.input.shape or film.dtype != np.uint8:
             raise ModelFileError(
                 f"golden.npz has inputs of shape {film.shape}, the network takes {engine.input.shape}."
             )
         found = engine.run_quantised(film[np.newaxis])
+        wanted = {name: golden.outputs[name][index : index + 1] for name in OUTPUT_NAMES}
         for name in OUTPUT_NAMES:
-            expected, actual = golden.outputs[name][index : index + 1], found[name]
+            expected, actual = wanted[name], found[name]
             if expected.shape != actual.shape or expected.dtype != actual.dtype:
                 raise ModelFileError(f"golden.npz does not fit the network's output {name}. Convert the model again.")
             gap = np.abs(expected.astype(np.float64) - actual.astype(np.float64))
             differing, total = differing + int((expected != actual).sum()), total + gap.size
             largest = max(largest, float(gap.max()))
-            if name == "image_logit":
-                unit = engine.outputs[name].scale or 1.0
-                logit = max(logit, float(gap.max()) * unit)
-    return GoldenResult(len(golden.inputs), differing, total, largest, logit)
+        pair = [film_probability(engine.dequantise(stored), spec) for stored in (wanted, found)]
+        probability = max(probability, abs(pair[0] - pair[1]))
+    return GoldenResult(len(golden.inputs), differing, total, largest, probability)

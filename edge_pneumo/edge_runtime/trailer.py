@@ -135,8 +135,8 @@ def check_manifest(tflite_sha256: str, tflite_bytes: int, members: dict[str, byt
     expected = listed.get("members")
     if listed.get("tflite") != {"bytes": tflite_bytes, "sha256": tflite_sha256}:
         raise ModelFileError(
-            f"{what}: the network was changed: its SHA-256 is {tflite_sha256[:16]}… ({tflite_bytes} bytes), the manifest "
-            f"says {str(listed.get('tflite'))[:120]}. Copy the model file again."
+            f"{what}: the network was changed: its SHA-256 is {tflite_sha256[:16]}… ({tflite_bytes} bytes), the "
+            f"manifest says {str(listed.get('tflite'))[:120]}. Copy the model file again."
         )
     if expected != found:
         changed = sorted(name for name in ORDER[:4] if (expected or {}).get(name) != found.get(name))

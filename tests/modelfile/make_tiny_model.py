@@ -1,4 +1,4 @@
-"""Make `tests/data/tiny.tflite`: a real int8 detector (64 px, alpha 0.35), untrained, with a trailer and golden vectors.
+"""Make `tests/data/tiny.tflite`: a real int8 detector (64 px, alpha 0.35), untrained, with trailer and golden vectors.
 
     python tests/modelfile/make_tiny_model.py tests/data/tiny.tflite          needs the extra `train`
 
