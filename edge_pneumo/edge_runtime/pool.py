@@ -63,7 +63,7 @@ class _Worker:
     def __init__(self, setup: WorkerSetup) -> None:
         self.process = subprocess.Popen(
             # -P: a file named numpy.py in the folder of films must not be imported
-            [sys.executable, "-P", "-m", "edge_pneumo.edge_runtime.worker"],
+            [sys.executable, "-P", "-c", "from edge_pneumo.edge_runtime.worker import main; main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=_environment(),

@@ -14,13 +14,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edge_pneumo.edge_runtime.bundle import Bundle, open_bundle
 from edge_pneumo.edge_runtime.decode import RawOutputs, decode
 from edge_pneumo.edge_runtime.engine import Engine, open_engine
 from edge_pneumo.edge_runtime.preprocess import Geometry, preprocess
-from edge_pneumo.edge_runtime.radiograph import Radiograph, read_radiograph
+from edge_pneumo.edge_runtime.radiograph import Radiograph, read_radiograph, source_name
 from edge_pneumo.edge_runtime.result import FilmResult, ModelIdentity
 from edge_pneumo.errors import FilmRefused, UsageFault
 
@@ -29,7 +29,9 @@ if TYPE_CHECKING:  # numpy's and pydicom's types are only for the reader
     import pydicom
     from numpy.typing import NDArray
 
-    FilmSource = str | Path | bytes | NDArray[np.generic] | pydicom.Dataset
+    from edge_pneumo.edge_runtime.sources import Source
+
+    FilmSource = str | Path | bytes | NDArray[np.generic] | pydicom.Dataset | Source
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,14 @@ class Detector:
         self._free: deque[Engine] = deque([self._new_engine()])
 
     @classmethod
-    def open(cls, model: str | Path = "default", *, backend: str = "auto", threads: int = 1) -> Detector:
+    def open(
+        cls,
+        model: str | Path = "default",
+        *,
+        backend: str = "auto",
+        threads: int = 1,
+        require_signature: str | Path | None = None,
+    ) -> Detector:
         """Open and verify a model file.
 
         Parameters
@@ -79,13 +88,15 @@ class Detector:
         model : path of a `.tflite` made by `edge-pneumo convert`, or "default" for the embedded one.
         backend : "auto", "cpu", "gpu" or "tflite-runtime".
         threads : threads that one film's inference may use.
+        require_signature : path of an Ed25519 public key; the file must be signed by it.
 
         Raises
         ------
-        ModelFileError : the file is cut short, changed, foreign or too new.
-        UsageFault : unknown backend or number of threads.
+        ModelFileError : the file is cut short, changed, foreign, too new, or not signed as required.
+        UsageFault : unknown backend or number of threads, or the key cannot be used.
+        MissingExtra : no runtime for this backend, or `cryptography` for the signature.
         """
-        return cls(open_bundle(model), backend=backend, threads=threads)
+        return cls(open_bundle(model, require_signature=require_signature), backend=backend, threads=threads)
 
     def _new_engine(self) -> Engine:
         return open_engine(self.bundle.tflite, spec=self.bundle.input_spec, backend=self.backend, threads=self.threads)
@@ -220,11 +231,3 @@ class Detector:
         if name is not None and name not in self.decode_spec.operating_points:
             known = ", ".join(sorted(self.decode_spec.operating_points))
             raise UsageFault(f"the model {self.model.name} has no operating point {name!r}; choose one of: {known}")
-
-
-def source_name(source: Any) -> str:
-    """What to call a film in results: its path, or what kind of thing it is."""
-    if isinstance(source, str | Path):
-        return str(source)
-    uid = getattr(source, "SOPInstanceUID", None)
-    return str(uid) if uid else f"<{type(source).__name__}>"

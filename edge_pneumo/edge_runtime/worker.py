@@ -1,8 +1,8 @@
 """One film at a time: what a worker process of the pool does, and what `predict` does itself when films are few.
 
-A worker is started by `pool.py` as `python -m edge_pneumo.edge_runtime.worker`. It reads pickles from stdin (first its
-`WorkerSetup`, then `Task`s) and answers each with one length-prefixed pickle on stdout; it ends when stdin ends. Only
-its parent, which started it, can reach those pipes.
+A worker is a Python process that `pool.py` starts to run `main`. It reads pickles from stdin (first its `WorkerSetup`,
+then `Task`s) and answers each with one length-prefixed pickle on stdout; it ends when stdin ends. Only its parent, which
+started it, can reach those pipes.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class WorkerSetup:
     sha256 : if given, the file must still be this one.
     backend, threads, operating_point, force : as in `Detector`.
     heat : draw the heat map into overlays.
+    require_signature : path of the public key that must have signed the model.
     """
 
     model: str = "default"
@@ -44,6 +45,7 @@ class WorkerSetup:
     operating_point: str | None = None
     force: bool = False
     heat: bool = True
+    require_signature: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Task:
     Attributes
     ----------
     name : what to call it.
-    source : path, bytes, array or Dataset, as `Detector.predict` takes it.
+    source : path, bytes, array, Dataset or `sources.Source`, as `Detector.predict` takes it.
     outputs : files to make besides the answer: kind ("overlay", "sr", "gsps", "sc") -> path.
     """
 
@@ -80,7 +82,9 @@ def open_detector(setup: WorkerSetup) -> Detector:
     """
     from edge_pneumo.edge_runtime.predict import Detector
 
-    detector = Detector.open(setup.model, backend=setup.backend, threads=setup.threads)
+    detector = Detector.open(
+        setup.model, backend=setup.backend, threads=setup.threads, require_signature=setup.require_signature
+    )
     if setup.sha256 and detector.model.sha256 != setup.sha256:
         raise ModelFileError(
             f"{setup.model} changed while it was in use: expected SHA-256 {setup.sha256}, "
@@ -153,7 +157,3 @@ def main() -> None:
             send(outbox, answer(detector, setup, task))
         except BrokenPipeError:  # the parent is gone
             return
-
-
-if __name__ == "__main__":
-    main()

@@ -14,6 +14,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge_pneumo.edge_runtime.sources import Source
 from edge_pneumo.errors import InputRefused
 
 if TYPE_CHECKING:
@@ -131,6 +132,8 @@ def _read_header(source: FilmSource, name: str) -> Dataset:
 
     if isinstance(source, pydicom.Dataset):
         return source
+    if isinstance(source, Source):
+        source = source.read() if source.member else source.path
     if not isinstance(source, str | Path | bytes):
         raise InputRefused(f"{name}: DICOM outputs need a DICOM film, found an array.")
     tags: list[Any] = [
@@ -145,12 +148,9 @@ def _read_header(source: FilmSource, name: str) -> Dataset:
     except (pydicom.errors.InvalidDicomError, OSError, EOFError, ValueError, LookupError, AttributeError) as error:
         raise InputRefused(f"{name}: the header cannot be copied into a DICOM object ({error}).") from error
     meta = getattr(header, "file_meta", None)
-    for keyword, stored in (
-        ("SOPClassUID", "MediaStorageSOPClassUID"),
-        ("SOPInstanceUID", "MediaStorageSOPInstanceUID"),
-    ):
-        if not header.get(keyword) and meta is not None and meta.get(stored):
-            setattr(header, keyword, meta.get(stored))
+    for keyword in ("SOPClassUID", "SOPInstanceUID"):  # the file's own header says it again
+        if not header.get(keyword) and meta is not None and meta.get(f"MediaStorage{keyword}"):
+            setattr(header, keyword, meta.get(f"MediaStorage{keyword}"))
     return header
 
 

@@ -29,9 +29,7 @@ def build_gsps(evidence: Dataset, result: FilmResult) -> Dataset:
     if result.model is None:
         raise ValueError("a refused film has no presentation state")
     if evidence.get("SamplesPerPixel", 1) != 1:
-        raise InputRefused(
-            f"{result.file}: a grayscale presentation state (--gsps) cannot show a colour film; use --sc."
-        )
+        raise InputRefused(f"{result.file}: a presentation state (--gsps) cannot show a colour film; use --sc.")
     layer = hd.pr.GraphicLayer(LAYER, order=1, description=RESEARCH_ONLY, display_color=None)
     annotation = hd.pr.GraphicAnnotation(
         referenced_images=[evidence],

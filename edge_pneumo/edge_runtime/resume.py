@@ -1,0 +1,112 @@
+"""Results in a file, so that an archive's run can be interrupted and gone on with.
+
+While a run goes on its lines grow in `FILE.part`, each whole and flushed; `FILE` appears when the run has ended. With
+`resume`, the films that either of them answers are done, and their lines are kept.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from edge_pneumo.errors import DataError, UsageFault, WriteFailed
+
+
+class ResultLines:
+    """JSON lines growing in `path`.part, which takes the name `path` when `finish` is called.
+
+    Parameters
+    ----------
+    path : the final name.
+    resume : keep what an earlier run answered.
+
+    Raises
+    ------
+    DataError : a line of an earlier run is no result.
+    WriteFailed : the place cannot be written.
+    """
+
+    def __init__(self, path: str | Path, *, resume: bool = False) -> None:
+        self.path, self.part = Path(path), Path(f"{path}.part")
+        self.done: set[str] = set()
+        self.models: set[tuple[str, float]] = set()
+        with _writing(self.part):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if resume:
+                self._take_over()
+            self._stream: IO[bytes] = self.part.open("ab" if resume else "wb", buffering=0)
+
+    def _take_over(self) -> None:
+        """Bring the lines of an earlier run into the .part file: its own first, then those of a finished run."""
+        kept = 0
+        if self.part.exists():
+            with self.part.open("rb") as stream:
+                for line in stream:
+                    if line.endswith(b"\n"):  # what follows the last line feed was being written when the run ended
+                        self._note(line, self.part)
+                        kept += len(line)
+            os.truncate(self.part, kept)
+        if self.path.exists():
+            with self.path.open("rb") as old, self.part.open("ab") as new:
+                for line in old:
+                    if self._note(line, self.path):
+                        new.write(line.rstrip(b"\n") + b"\n")
+
+    def _note(self, line: bytes, where: Path) -> bool:
+        """Remember a line's film and model; False when the film is known already."""
+        try:
+            answer: dict[str, Any] = json.loads(line)
+            name = answer["file"]
+            if answer["status"] == "ok":
+                self.models.add((answer["model"]["sha256"], answer["threshold"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{where}: expected one result of `predict --format jsonl` a line, found {line[:60]!r}. "
+                "Give another -o, or leave out --skip-done to write it anew."
+            ) from error
+        if name in self.done:
+            return False
+        self.done.add(name)
+        return True
+
+    def check_model(self, sha256: str, threshold: float) -> None:
+        """Raise UsageFault when the earlier lines came from another model or operating point: one file, one meaning."""
+        for other_sha256, other_threshold in self.models:
+            if (other_sha256, other_threshold) != (sha256, threshold):
+                raise UsageFault(
+                    f"{self.path} holds results of model {other_sha256[:12]} at threshold {other_threshold:g}; this "
+                    f"run uses {sha256[:12]} at {threshold:g}. Give another -o, or the same --model and "
+                    "--operating-point."
+                )
+
+    def write(self, text: str) -> None:
+        """Append whole lines."""
+        data = memoryview(text.encode())
+        with _writing(self.part):
+            while data:
+                data = data[self._stream.write(data) :]
+
+    def finish(self) -> None:
+        """Give the lines their final name."""
+        with _writing(self.path):
+            os.fsync(self._stream.fileno())
+            self._stream.close()
+            self.part.replace(self.path)
+
+    def leave(self) -> None:
+        """Stop here; the .part file stays for a run with `resume`."""
+        self._stream.close()
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise WriteFailed(
+            f"cannot write {path}: {error.strerror or error}. Free space or choose another place."
+        ) from error
