@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from edge_pneumo.edge_runtime import codecs, dicom_header, door, jpeg, limits
+from edge_pneumo.edge_runtime import codecs, dicom_header, door, limits
 from edge_pneumo.edge_runtime.dicom_header import Header
 from edge_pneumo.edge_runtime.grey import LookUp, Picture, Rendering, render
 from edge_pneumo.edge_runtime.radiograph import Acquisition
 from edge_pneumo.errors import FilmRefused
 
-JPEG_DCT = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
-NATIVE = frozenset(
-    {dicom_header.IMPLICIT_LITTLE, dicom_header.EXPLICIT_LITTLE, dicom_header.DEFLATED, dicom_header.EXPLICIT_BIG}
-)
-ENCAPSULATED_NATIVE = "1.2.840.10008.1.2.1.98"
 AGE_UNITS = {"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
 
@@ -63,8 +59,13 @@ def read_dicom(
     layout = read_layout(header, name)
     limits.check_size(layout.columns, layout.rows, layout.samples * layout.allocated / 8, name)
     how, remarks = rendering(header, layout)
-    pixels, colours = _pixels(header, layout, how, size_px, name, deadline)
-    if colours is None:
+    stored = codecs.decode(header, layout, size_px, deadline)
+    pixels, colours = stored.grey, stored.colours
+    if layout.photometric == "PALETTE COLOR":
+        colours = palette(header, pixels, name)
+        pixels = np.asarray(Image.fromarray(colours).convert("L"))
+    elif colours is None:
+        how = how if stored.shifted else replace(how, high_bit=layout.stored - 1)
         pixels, doubts = render(pixels, how)
         remarks += doubts
     return Picture(pixels, layout.columns, layout.rows, colours, warnings + remarks), facts
@@ -106,8 +107,8 @@ def read_layout(header: Header, name: str) -> Layout:
     if allocated not in (1, 8, 16, 32) or not 0 < stored <= allocated or samples not in (1, 3):
         raise FilmRefused(
             "unreadable",
-            f"{name}: {samples} samples a pixel of {stored} bits in {allocated}; 1 or 3 of 1, 8, 16 or 32 bits are read."
-            " Export it again.",
+            f"{name}: {samples} samples a pixel of {stored} bits in {allocated}; 1 or 3 of 1, 8, 16 or 32 bits are"
+            " read. Export it again.",
         )
     high_bit = header.integer(0x00280102)
     return Layout(
@@ -153,18 +154,18 @@ def rendering(header: Header, layout: Layout) -> tuple[Rendering, tuple[str, ...
     )
 
 
-def look_up(item: Header | None, signed: bool) -> LookUp | None:
-    """A LUT sequence's item (LUT Descriptor, LUT Data) as a table; None where it is missing or makes no sense."""
+def look_up(item: Header | None, signed: bool, descriptor: int = 0x00283002, data: int = 0x00283006) -> LookUp | None:
+    """A table from its descriptor and data (of a LUT sequence's item); None where it is missing or makes no sense."""
     if item is None:
         return None
     order = "<" if item.little else ">"
-    descriptor = np.frombuffer(item.raw(0x00283002)[:6], f"{order}u2")
-    if len(descriptor) < 3:
+    raw = item.raw(descriptor)[:6]
+    if len(raw) < 6:
         return None
-    count, first, bits = (int(v) for v in descriptor)
+    count, first, bits = (int(v) for v in np.frombuffer(raw, f"{order}u2"))
     count = count or 65536
     first = first - 65536 if signed and first > 32767 else first
-    element = item.elements.get(0x00283006)
+    element = item.elements.get(data)
     raw = b"" if element is None else bytes(item.buffer[element.start : min(element.end, element.start + 2 * count)])
     words = f"{order}u2" if len(raw) >= 2 * count else "u1"
     entries = np.frombuffer(raw[: len(raw) // np.dtype(words).itemsize * np.dtype(words).itemsize], words)
@@ -174,37 +175,19 @@ def look_up(item: Header | None, signed: bool) -> LookUp | None:
     return LookUp(first, entries[:count].astype(np.float32), bits)
 
 
-def _pixels(
-    header: Header, layout: Layout, how: Rendering, size_px: int | None, name: str, deadline: limits.Deadline
-) -> tuple[NDArray, NDArray[np.uint8] | None]:
-    """Stored values (h, w) of the first frame, with its colours (h, w, 3) uint8 where it has any."""
-    if header.syntax in NATIVE or header.syntax == ENCAPSULATED_NATIVE or not header.syntax:
-        return codecs.native(header, layout, name)
-    stream = _code_stream(header, name)
-    if header.syntax in JPEG_DCT:
-        facts = jpeg.read_facts(stream, name)
-        check_stream_size(facts.width, facts.height, layout, name)
-        if facts.precision == 8:
-            return jpeg.decode(stream, facts, size_px, name)
-    return codecs.by_plugin(header.syntax, stream, layout, name, deadline)
+def palette(header: Header, indices: NDArray, name: str) -> NDArray[np.uint8]:
+    """Colours (h, w, 3) uint8 of a PALETTE COLOR picture.
 
-
-def check_stream_size(width: int, height: int, layout: Layout, name: str) -> None:
-    """Refuse compressed pixels that are not the size the header says: boxes would lie in the wrong place."""
-    if (width, height) != (layout.columns, layout.rows):
-        raise FilmRefused(
-            "bad-dimensions",
-            f"{name}: the header says {layout.columns} x {layout.rows} pixels, the compressed picture has {width} x"
-            f" {height}. Export it again.",
-        )
-
-
-def _code_stream(header: Header, name: str) -> bytes | memoryview:
-    """The compressed bytes of the first frame."""
-    fragments = header.fragments()
-    if not fragments or not len(fragments[0]):
-        raise FilmRefused("truncated", f"{name}: its compressed Pixel Data is empty. Copy or export it again.")
-    frames = max(1, header.integer(0x00280008) or 1)
-    if len(fragments) == 1 or frames > 1:
-        return fragments[0]
-    return b"".join(fragments)
+    Raises
+    ------
+    FilmRefused : `unreadable` without the three tables (segmented ones are not read: no radiograph has them).
+    """
+    channels = []
+    for descriptor, data in ((0x00281101, 0x00281201), (0x00281102, 0x00281202), (0x00281103, 0x00281203)):
+        table = look_up(header, signed=False, descriptor=descriptor, data=data)
+        if table is None:
+            raise FilmRefused(
+                "unreadable", f"{name}: PALETTE COLOR without its colour tables. Export it as MONOCHROME2."
+            )
+        channels.append((table(indices) * (255.0 / ((1 << table.bits) - 1))).astype(np.uint8))
+    return np.stack(channels, axis=2)

@@ -1,7 +1,8 @@
 """The header of a DICOM file: where the pixels are, and the few facts about them that matter. No pixel is touched.
 
-Why not pydicom here: hostile or damaged bytes must neither raise, hang, copy gigabytes (deflate) nor print warnings (RSNA's
-ages are "32"), and importing pydicom costs as much time as reading thirty films. Tests hold this reader against pydicom.
+Why not pydicom here: hostile or damaged bytes must neither raise, hang, copy gigabytes (deflate) nor print warnings
+(RSNA's ages are "32"), and importing pydicom costs as much time as reading thirty films. Tests hold this reader against
+pydicom.
 Values are kept as spans of the file; names and other identifiers of the patient are never decoded.
 """
 
@@ -32,7 +33,7 @@ MAX_DEPTH = 32
 
 @dataclass(frozen=True)
 class Element:
-    """One data element: `start` and `end` of its value in the buffer; `cut` where the file ends before the value does."""
+    """One data element: `start` and `end` of its value in the buffer; `cut` where the file ends within the value."""
 
     tag: int
     vr: bytes
@@ -77,7 +78,7 @@ class Header:
         return int(match[1]) if match else None
 
     def decimals(self, tag: int) -> tuple[float, ...]:
-        """The finite numbers of a decimal string (or of a binary float value), as many as there are before a bad one."""
+        """The finite numbers of a decimal string (or a binary float value), as many as come before a bad one."""
         element, numbers = self.elements.get(tag), []
         raw = self.raw(tag)
         if element is not None and element.vr in (b"FD", b"FL"):

@@ -1,7 +1,8 @@
 """Stored values -> grey levels as a reader sees them, 0 darkest to 255 brightest.
 
 The order is the standard's (DICOM PS3.4 N.2): modality LUT, then VOI LUT or window, then MONOCHROME1 inversion.
-All three are folded into one table of at most 65,536 entries, so that a film costs one look-up a pixel and no float copy.
+All three are folded into one table of at most 65,536 entries, so that a film costs one look-up a pixel and no float
+copy.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ CHUNK_PIXELS = 1_000_000
 
 @dataclass(frozen=True)
 class Picture:
-    """Decoded pixels before they become a Radiograph: grey (h, w) uint8, the film's own size, and colours if it had any."""
+    """Decoded pixels before they become a Radiograph: grey (h, w) uint8, the film's own size, its colours if any."""
 
     pixels: NDArray[np.uint8]
     width: int

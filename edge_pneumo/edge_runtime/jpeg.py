@@ -1,7 +1,7 @@
 """JPEG by libjpeg (Pillow): checked before it is decoded, and decoded no larger than needed.
 
-libjpeg can leave out detail while it decodes (the DCT scales 1/2, 1/4, 1/8), which costs a fraction of decoding everything
-and shrinking it afterwards. Pillow calls this `draft`.
+libjpeg can leave out detail while it decodes (the DCT scales 1/2, 1/4, 1/8), which costs a fraction of decoding
+everything and shrinking it afterwards. Pillow calls this `draft`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from edge_pneumo.edge_runtime import limits
 from edge_pneumo.errors import FilmRefused
 
-START_OF_FRAME = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
+START_OF_FRAME = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
+"""0xF7 is JPEG-LS, whose segments are laid out alike."""
 LOSSLESS = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
 PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 LONE_MARKERS = frozenset({0x01, *range(0xD0, 0xD8)})
@@ -33,7 +34,7 @@ class JpegFacts:
     process: int
     orientation: int
     remarks: tuple[tuple[int, int], ...]
-    """Spans of EXIF and Photoshop segments: they bear no pixels, and Pillow would parse them (slowly, and with warnings)."""
+    """Spans of EXIF and Photoshop segments: they bear no pixels, and Pillow would parse them, slowly, with warnings."""
 
 
 def read_facts(data: bytes | memoryview, name: str) -> JpegFacts:

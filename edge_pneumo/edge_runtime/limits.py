@@ -1,8 +1,11 @@
 """What a film may cost. Checked from headers, before any pixel is decoded, so that a lie is refused and not suffered.
 
-Together with the memory that numpy, Pillow and pydicom take themselves (about 80 MB), these keep one film under 512 MB:
-the dearest case is a progressive colour JPEG of `MAX_PIXELS` (libjpeg holds 2 bytes a coefficient, 3 components: 216 MB,
+Together with the memory that numpy and Pillow take themselves (about 80 MB), these keep one film under 512 MB: the
+dearest case is a progressive colour JPEG of `MAX_PIXELS` (libjpeg holds 2 bytes a coefficient, 3 components: 216 MB,
 beside the file and its grey picture). Chest detectors have up to 18 million pixels, mammography 28 million.
+
+Time: sizes bound the work of libjpeg, zlib and numpy; loops in Python ask the `Deadline`; every other codec runs in a
+child process that is killed when the time is over (`codec_pool`).
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from edge_pneumo.errors import FilmRefused
 
 MAX_FILE_BYTES = 160 * 2**20
 MAX_PIXELS = 36_000_000
+MAX_CODEC_PIXELS = 24_000_000
+"""Of JPEG 2000, JPEG-LS and 12-bit JPEG, whose codecs need eight bytes a pixel beside ours."""
 MAX_DECODED_BYTES = 144 * 2**20
 MIN_SIDE_PX = 64
 MAX_ASPECT = 5.0
@@ -34,7 +39,7 @@ def check_size(columns: int, rows: int, bytes_per_pixel: float, name: str) -> No
     if min(columns, rows) < MIN_SIDE_PX:
         raise FilmRefused(
             "bad-dimensions",
-            f"{name}: {columns} x {rows} pixels; a film needs at least {MIN_SIDE_PX} x {MIN_SIDE_PX}. Give the full picture.",
+            f"{name}: {columns} x {rows} pixels; a film has at least {MIN_SIDE_PX} x {MIN_SIDE_PX}. Give the full one.",
         )
     if columns * rows > MAX_PIXELS or columns * rows * bytes_per_pixel > MAX_DECODED_BYTES:
         raise FilmRefused(

@@ -6,7 +6,7 @@ import io
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,11 +66,13 @@ def read_radiograph(
 
     Parameters
     ----------
-    source : path (`-` is stdin), bytes, binary file, `sources.Source`, pydicom.Dataset, or grey array (h, w) uint8 or uint16.
+    source : path (`-` is stdin), bytes, binary file, `sources.Source`, pydicom.Dataset, or grey array (h, w) of uint8
+        or uint16.
     size_px : side of the network's input. JPEG pixels may then be decoded at a lower scale, never below the size the
         letterbox needs. Give it everywhere (training, calibration, prediction), so that all see identical pixels.
     name : what to call the film in messages; by default the path, or the kind of source.
-    force : take what the door would refuse (a lateral film, a hand …), with a warning. What cannot be read stays refused.
+    force : take what the door would refuse (a lateral film, a hand …), with a warning. What cannot be read stays
+        refused.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Paths, folders, zip files and stdin -> the films in them, one `Source` each, in a fixed order.
 
-Every file is answered, whatever its name: DICOM files often have none that says so. Hidden files are left out, and so are
-macOS's `__MACOSX` companions.
+Every file is answered, whatever its name: DICOM files often have none that says so. Hidden files are left out, and so
+are macOS's `__MACOSX` companions.
 """
 
 from __future__ import annotations
