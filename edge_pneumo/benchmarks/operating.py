@@ -274,7 +274,7 @@ def choose_box_threshold(
     smooth = scores
     for axis, width in enumerate((1, 1, 1, 3)):
         smooth = _smooth(smooth, axis, min(width, scores.shape[axis] - 1))
-    n, s, m, t = np.unravel_index(int(np.argmax(smooth)), smooth.shape)
+    n, s, m, t = (int(i) for i in np.unravel_index(int(np.argmax(smooth)), smooth.shape))
     return replace(
         spec,
         nms_iou=float(nms_ious[n]),
@@ -299,19 +299,17 @@ def box_scores(
     Suppression keeps boxes by falling score, so a higher threshold or a smaller number only cuts the list short: each
     film is decoded once per overlap and scale, and each prefix of its list scored once.
     """
-    most, thresholds = max(max_boxes), np.asarray(thresholds, np.float64)
-    total = np.zeros((len(nms_ious), len(box_scales), len(max_boxes), len(thresholds)))
+    most, lowest, cuts = max(max_boxes), min(thresholds), np.asarray(thresholds, np.float64)
+    total = np.zeros((len(nms_ious), len(box_scales), len(max_boxes), len(cuts)))
     count = np.zeros_like(total)
     for n, overlap in enumerate(nms_ious):
         for s, scale in enumerate(box_scales):
-            wide = replace(
-                spec, box_threshold=float(thresholds.min()), nms_iou=overlap, max_boxes=most, box_scale=scale
-            )
+            wide = replace(spec, box_threshold=lowest, nms_iou=overlap, max_boxes=most, box_scale=scale)
             for outputs, geometry, true in zip(raw, geometries, true_boxes, strict=True):
                 boxes = np.array([(b.x1, b.y1, b.x2, b.y2, b.score) for b in decode(outputs, wide, geometry).boxes])
                 boxes = boxes.reshape(-1, 5)
                 prefix = np.array([rsna_film_score(true, boxes[:k]) for k in range(len(boxes) + 1)])
-                shown = (boxes[:, 4][:, None] >= thresholds).sum(axis=0)
+                shown = (boxes[:, 4][:, None] >= cuts).sum(axis=0)
                 value = prefix[np.minimum(shown, np.asarray(max_boxes)[:, None])]
                 total[n, s] += np.nan_to_num(value)
                 count[n, s] += ~np.isnan(value)

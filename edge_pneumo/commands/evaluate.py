@@ -76,7 +76,7 @@ def evaluate(
         write_predictions(predictions, judged)
         click.echo(f"wrote {predictions}", err=True)
     if html is not None:
-        from edge_pneumo.benchmarks.metrics.page import write_page, worst_films
+        from edge_pneumo.benchmarks.metrics.page import worst_films, write_page
 
         write_page(html, judged.result, worst_films(judged.films, judged.answers, worst) if worst else None)
         click.echo(f"wrote {html}", err=True)

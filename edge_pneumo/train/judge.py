@@ -22,7 +22,7 @@ from edge_pneumo.errors import DataError, FilmRefused, UsageFault
 from edge_pneumo.train.data.index import load_dataset
 
 if TYPE_CHECKING:
-    from edge_pneumo.train.data.film import DataSet, Film
+    from edge_pneumo.train.data.film import Film
 
 Answer = Finding | FilmRefused
 

@@ -140,19 +140,19 @@ def _warnings(
         lines.append("No film was answered: every figure is null.")
     elif positives in (0, n):
         which = "an opacity" if positives else "no opacity"
-        lines.append(f"All {n} films have {which}: figures that need both kinds (AUC and others) are null.")
+        lines.append(f"All films ({n}) have {which}: figures that need both kinds (AUC and others) are null.")
     elif min(positives, n - positives) < 20:
         lines.append(
             f"Only {positives} films with and {n - positives} without an opacity: the intervals are wide;"
             " read them, not the values."
         )
     if unlabelled:
-        lines.append(f"{unlabelled} films have no label and were left out.")
+        lines.append(f"{_films(unlabelled)} without a label left out.")
     if refused:
         reasons = ", ".join(f"{reason} {count}" for reason, count in refused.most_common())
         lines.append(
-            f"{sum(refused.values())} films were refused ({reasons}), {refused_positives} of them with an opacity;"
-            " no figure counts them."
+            f"{_films(sum(refused.values()))} refused ({reasons}), {refused_positives} with an opacity; counted in no"
+            " figure."
         )
     if broken:
         lines.append(f"The model gave a probability that is not a number for {broken} films: the model is broken.")
@@ -160,5 +160,9 @@ def _warnings(
     if without and without == positives:
         lines.append("No film with an opacity has a true box: box figures (RSNA score, AP, FROC, IoU) are null.")
     elif without:
-        lines.append(f"{without} films with an opacity have no true box and were left out of the box figures.")
+        lines.append(f"{_films(without)} with an opacity but no true box left out of the box figures.")
     return lines
+
+
+def _films(n: int) -> str:
+    return "1 film" if n == 1 else f"{n} films"

@@ -21,6 +21,8 @@ from edge_pneumo.errors import FilmRefused
 CURVE_POINTS = 200
 """Most points of a curve in the JSON; more cannot be seen."""
 
+HISTOGRAM_BINS = 20
+
 
 def evaluate(
     films: Sequence[LabelledFilm],
@@ -104,20 +106,28 @@ def _operating(
 
 
 def _curves(cases: Cases) -> dict[str, Any]:
-    """Points of the plots: `roc`, `precision_recall`, `froc` as x and y, and the bins of `reliability`."""
-    curves: dict[str, Any] = {"roc": None, "precision_recall": None, "froc": None, "reliability": []}
+    """Points of the plots: `roc`, `precision_recall`, `froc` as x and y, `histogram`, and the bins of `reliability`."""
+    curves: dict[str, Any] = {"roc": None, "precision_recall": None, "froc": None, "histogram": None, "reliability": []}
     if len(cases) and 0 < cases.labels.sum() < len(cases):
         roc = classification.roc_curve(cases.labels, cases.probabilities)
         recall = classification.precision_recall_curve(cases.labels, cases.probabilities)
         curves |= {"roc": _thin(roc.x, roc.y), "precision_recall": _thin(recall.x, recall.y)}
     if len(cases):
         curves["reliability"] = classification.reliability(cases.labels, cases.probabilities)
+        curves["histogram"] = _histogram(cases)
     kept = np.flatnonzero(cases.boxed)
     true = [cases.true_boxes[i] for i in kept]
     if any(len(t) for t in true):
         found = detection.collect(true, [cases.predicted_boxes[i] for i in kept], detection.FROC_IOU)
         curves["froc"] = _thin(*detection.froc_curve(found))
     return curves
+
+
+def _histogram(cases: Cases) -> dict[str, list]:
+    """Films by probability, in `HISTOGRAM_BINS` bins, apart for films with and without an opacity."""
+    edges = np.linspace(0, 1, HISTOGRAM_BINS + 1)
+    positive, negative = (np.histogram(cases.probabilities[cases.labels == label], edges)[0] for label in (True, False))
+    return {"edges": edges.round(5).tolist(), "positive": positive.tolist(), "negative": negative.tolist()}
 
 
 def _thin(x: NDArray[np.float64], y: NDArray[np.float64]) -> dict[str, list[float]]:

@@ -98,6 +98,7 @@ OPERATING_FIGURES = ("sensitivity", "specificity", "precision", "negative_predic
 
 def operating_measure(points: Mapping[str, float]) -> Measure:
     """Sensitivity, specificity and predictive values at each named threshold: `NAME/sensitivity` and so on."""
+
     def measure(cases: Cases, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         rows: dict[str, NDArray[np.float64]] = {}
         for name, threshold in points.items():

@@ -96,9 +96,10 @@ def _subgroups(result: Mapping[str, Any]) -> list[str]:
 
 def _baselines(result: Mapping[str, Any]) -> list[str]:
     rows = result["baselines"]
+    prevalence = rows["prevalence"]
     return [
         f"without a network (learnt on {rows['learnt_on']})",
         f"{'view position alone':28} AUC {spell(rows['view']['auc'])}",
-        f"{'prevalence alone':28} AUC {spell(rows['prevalence']['auc'])}; accuracy {spell(rows['prevalence']['accuracy'])}",
+        f"{'prevalence alone':28} AUC {spell(prevalence['auc'])}; accuracy {spell(prevalence['accuracy'])}",
         f"{'mean boxes, gated by model':28} RSNA score {spell(rows['mean_boxes']['rsna_score'])}",
     ]
