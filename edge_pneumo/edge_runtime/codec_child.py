@@ -58,7 +58,8 @@ def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
         answers.flush()
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run as the child process."""
     limit_memory()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # codecs that print must not do so into the answers

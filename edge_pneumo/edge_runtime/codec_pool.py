@@ -12,13 +12,18 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+import edge_pneumo
 from edge_pneumo.edge_runtime.limits import Deadline
 from edge_pneumo.errors import FilmRefused
+
+# -P: nothing is imported from the folder that the user happens to be in; the package is found where this one is.
+CHILD = "import sys; sys.path.append(sys.argv[1]); from edge_pneumo.edge_runtime.codec_child import main; main()"
 
 
 class CodecPool:
@@ -71,7 +76,7 @@ class CodecPool:
         environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         try:
             return subprocess.Popen(
-                [sys.executable, "-m", "edge_pneumo.edge_runtime.codec_child"],
+                [sys.executable, "-P", "-c", CHILD, str(Path(edge_pneumo.__file__).parents[1])],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
