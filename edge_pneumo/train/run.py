@@ -11,6 +11,7 @@ state.npz          only while training: everything that --resume needs
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -97,12 +98,21 @@ def raw_outputs(model: Any, spec: InputSpec, images: NDArray[np.uint8], batch_si
 
 
 def require_tensorflow() -> None:
-    """Raise MissingExtra where TensorFlow or tf_keras is not installed."""
+    """Import TensorFlow without its start-up chatter; raise MissingExtra where it or tf_keras is not installed."""
     from importlib.util import find_spec
+
+    from edge_pneumo.edge_runtime.quiet import quiet_runtime
 
     for package in ("tensorflow", "tf_keras"):
         if find_spec(package) is None:
             raise MissingExtra("training, quantising and converting", package, "train")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with quiet_runtime(everything=True):
+        import tensorflow as tf
+        import tf_keras  # noqa: F401  (it chatters too)
+
+        tf.get_logger().setLevel("ERROR")
+        tf.zeros(()).numpy()  # the runtime starts, and looks for GPUs, with the first operation
 
 
 def read_json(path: Path) -> Any:
