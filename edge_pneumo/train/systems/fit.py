@@ -83,8 +83,9 @@ def train_system(
     epochs = epochs or system.epochs
     record = _record(system, spec, start, data, train, val, epochs, seed)
     say(
-        f"{len(train)} films to train on, {train.labels.mean():.1%} with an opacity; on the {len(val)} val films always "
-        f"answering no is {1 - val.labels.mean():.1%} accurate. Classes are not re-weighted: probabilities stay honest"
+        f"{len(train)} films to train on, {train.labels.mean():.1%} with an opacity; on the {len(val)} val films "
+        f"always answering no is {1 - val.labels.mean():.1%} accurate. Classes are not re-weighted, which keeps "
+        "probabilities honest"
     )
     if not (resume and (out / "state.npz").exists()):
         write_json(out / "config.json", record)
@@ -184,6 +185,7 @@ def _finish(
     """Calibrate on val, measure there, draw the curves, keep the weights."""
     from edge_pneumo.benchmarks.metrics import evaluate
     from edge_pneumo.train.systems.curves import draw_course
+    from edge_pneumo.train.systems.graphs import build_system
     from edge_pneumo.train.systems.trained import TrainedSystem
 
     spec = calibrate(outputs(model, val.images, system.scaling)["image_logit"], val)
@@ -197,14 +199,16 @@ def _finish(
         operating_points=spec.operating_points, reference=train.films,
     )  # fmt: skip
     write_json(out / "metrics.json", metrics)
-    save_weights(model, out / "model.weights.h5")
+    bare = build_system(system)  # a compiled model would store its optimizer too, three times the size
+    bare.set_weights(model.get_weights())
+    save_weights(bare, out / "model.weights.h5")
     (out / "state.npz").unlink(missing_ok=True)
     auc = metrics["auc"]
     say(f"finished: AUC {auc['value']:.3f} ({auc['low']:.3f} to {auc['high']:.3f}) on {metrics['n']} val films")
 
 
 def calibrate(logits: np.ndarray, val: Pictures) -> DecodeSpec:
-    """Platt scaling and thresholds from val, as for the detector; the one box shows where the film is called positive."""
+    """Platt scaling and thresholds from val, as for the detector; the one box shows on films called positive."""
     from edge_pneumo.benchmarks.operating import choose_operating_points, fit_operating
 
     groups = [film.group for film in val.films]

@@ -20,6 +20,11 @@ from edge_pneumo.train.systems.weightfiles import Named, read_named
 HEADS = ("image_logit", "box")
 """Layers that are ours in every graph; they start random unless the file is of the same system."""
 
+
+class NoWeights(UsageFault):
+    """The weights that a system should start from cannot be had here."""
+
+
 _LEAST_MATCHED = 0.95
 _PATIENCE_S = 20.0
 _SHOWN = 4
@@ -72,13 +77,13 @@ def start_weights(model: Any, system: System, weights: str | Path | None) -> Sta
 
     Raises
     ------
-    UsageFault : no weights can be had, or the choice makes no sense; the message says what to give.
+    NoWeights : they cannot be had; the message says what to give. UsageFault : no such file.
     DataError : the file is damaged or of another network.
     """
     if weights is not None and str(weights) != "none":
         return _from_file(model, Path(weights))
     if system.start == "chexnet":
-        raise UsageFault(
+        raise NoWeights(
             f"{system.name} starts from CheXNet's weights, which are not downloaded for you. Give the file with "
             "--weights FILE: PyTorch's (model.pth.tar of arnoweng/CheXNet, or a torchvision DenseNet-121 state dict) "
             "or Keras's .h5 (of brucechou1983/CheXNet-Keras). For the same network without them: --system densenet121"
@@ -141,7 +146,7 @@ def _from_keras_download(model: Any, system: System) -> Start:
         with _impatient(_PATIENCE_S), redirect_stdout(sys.stderr):  # Keras announces downloads on stdout
             donor = maker(include_top=False, weights="imagenet", input_shape=model.input_shape[1:])
     except Exception as error:  # Keras raises a bare Exception for a failed download
-        raise UsageFault(
+        raise NoWeights(
             f"no ImageNet weights for {system.name}: {str(error).splitlines()[0]}. Give a local file with "
             "--weights FILE, or start from scratch with --weights none"
         ) from error
