@@ -1,0 +1,125 @@
+"""MODEL_CARD.md, made from what is known of a model: nothing in it is typed by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+INTENDED_USE = (
+    "Research and education: triage experiments on frontal chest radiographs of adults, and the study of small detectors "
+    "on small computers. Not a medical device; no diagnosis or treatment may rest on it."
+)
+LICENCE = (
+    "Code and weights: Apache-2.0 as software. The weights learnt from RSNA Pneumonia Detection Challenge labels, whose "
+    "terms allow academic research and education, non-commercial use only; so this model is a research model, for "
+    "non-commercial use."
+)
+ACKNOWLEDGEMENT = (
+    "Films: NIH Clinical Center, ChestX-ray14 (Wang et al., CVPR 2017). Boxes: RSNA Pneumonia Detection Challenge 2018."
+)
+SYNTHETIC_LICENCE = "Apache-2.0. The model learnt from generated films only."
+
+_FIGURES = (
+    ("auc", "AUC"),
+    ("average_precision", "average precision"),
+    ("rsna_score", "RSNA challenge score"),
+    ("ap50", "AP at IoU 0.5"),
+    ("sensitivity", "sensitivity"),
+    ("specificity", "specificity"),
+    ("ece", "expected calibration error"),
+)
+
+
+def model_card(metadata: dict[str, Any]) -> str:
+    """The card of a model file, Markdown, from its metadata (see docs/quantization.md)."""
+    interim = metadata.get("interim", False)
+    parts = [
+        f"# {metadata['name']} {metadata['version']}",
+        "**Interim**: made by a quick recipe so that every command works; a better model replaces it."
+        if interim
+        else "",
+        f"## Intended use\n{metadata['intended_use']}",
+        f"## Licence\n{metadata['licence']}",
+        f"## Network\n{_network(metadata)}",
+        f"## Data\n{_data(metadata.get('training_data', {}))}",
+        f"## Accuracy\n{_accuracy(metadata.get('metrics', {}))}",
+        f"## Subgroups\n{_subgroups(metadata.get('metrics', {}))}",
+        f"## Conversion\n{_conversion(metadata)}",
+        "## Limits\n"
+        "Children, lateral views, portable films with heavy collimation and diseases other than lung opacity were not "
+        "trained for. An opacity is not a diagnosis: pneumonia, oedema, atelectasis and tumours look alike here. "
+        "Measure it on your own films (`edge-pneumo evaluate`) before any use.",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _network(metadata: dict[str, Any]) -> str:
+    film, points = metadata["input"], metadata["operating_points"]
+    listed = ", ".join(f"{name} {value:.3f}" for name, value in points.items())
+    return (
+        f"MobileNetV2 with an image logit and a dense box head; input {film['size_px']} x {film['size_px']} grey, "
+        f"{metadata['precision']}. Operating points (probability): {listed}; default {metadata['default_operating_point']}."
+    )
+
+
+def _data(data: dict[str, Any]) -> str:
+    if not data:
+        return "Not recorded."
+    lines = [f"- {key.replace('_', ' ')}: {value}" for key, value in data.items() if not isinstance(value, dict | list)]
+    return "\n".join(lines) or "Not recorded."
+
+
+def _accuracy(metrics: dict[str, Any]) -> str:
+    rows = [f"| {title} | {_figure(metrics.get(key))} |" for key, title in _FIGURES if _known(metrics.get(key))]
+    if not rows:
+        return "Not measured on labelled films."
+    films = f"{metrics.get('n', '?')} films, {metrics.get('positives', '?')} with an opacity"
+    head = f"Float model on validation films ({films}); 95 % bootstrap intervals over patients.\n"
+    return "\n".join([head, "| figure | value (95 % interval) |", "|---|---|", *rows])
+
+
+def _known(figure: Any) -> bool:
+    return isinstance(figure, dict) and figure.get("value") is not None
+
+
+def _figure(figure: dict[str, Any]) -> str:
+    low, high = figure.get("low"), figure.get("high")
+    interval = "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
+    return f"{figure['value']:.3f}{interval}"
+
+
+def _subgroups(metrics: dict[str, Any]) -> str:
+    groups = metrics.get("subgroups")
+    rows = []
+    for group in _flat_groups(groups):
+        auc = group["facts"].get("auc")
+        value = auc.get("value") if isinstance(auc, dict) else auc
+        rows.append(
+            f"| {group['name']} | {group['facts'].get('n', '?')} | {'-' if value is None else f'{value:.3f}'} |"
+        )
+    return "\n".join(["| films | n | AUC |", "|---|---|---|", *rows]) if rows else "Not measured."
+
+
+def _flat_groups(groups: Any) -> list[dict[str, Any]]:
+    """{"sex": {"F": facts}} as rows; anything else gives none."""
+    if not isinstance(groups, dict):
+        return []
+    return [
+        {"name": f"{axis} {name}", "facts": facts}
+        for axis, members in groups.items()
+        if isinstance(members, dict)
+        for name, facts in members.items()
+        if isinstance(facts, dict)
+    ]
+
+
+def _conversion(metadata: dict[str, Any]) -> str:
+    gate, calibration = metadata.get("gate", {}), metadata.get("calibration", {})
+    lines = []
+    if calibration:
+        lines.append(f"Ranges from {calibration.get('films', '?')} films ({calibration.get('method', '?')}).")
+    lines.append(f"Gate ({gate.get('kind', 'none')}, {gate.get('films', 0)} films): {gate.get('reason', 'not run')}.")
+    for key in ("auc", "rsna_score", "sensitivity"):
+        if key in gate and gate[key]["drop"] is not None:
+            f = gate[key]
+            lines.append(f"- {key}: float {f['float']:.4f}, converted {f['converted']:.4f}, drop {f['drop']:+.4f}")
+    return "\n".join(lines)
