@@ -162,6 +162,10 @@ def read_parts(path: Path) -> tuple[bytes, bytes]:
     """
     if not path.exists() and path != default_model_path():
         raise UsageFault(f"{path}: no such model file. Give `default` or a file made by `edge-pneumo convert`.")
+    if not path.exists():
+        raise ModelFileError(
+            f"{path}: this install carries no default model. Give --model FILE, or install edge-pneumo again."
+        )
     if not path.is_file():
         found = "a folder" if path.is_dir() else "no regular file"
         raise ModelFileError(

@@ -140,8 +140,8 @@ def check_signature(members: dict[str, bytes], key_path: str | Path, what: str) 
         key.verify(signature, CONTEXT + members[trailer.MANIFEST])
     except (InvalidSignature, ValueError) as error:
         raise ModelFileError(
-            f"{what}: its signature does not hold for the key {key_path} (key id {key_id(_raw(key))}); the file says it "
-            f"was signed by key id {stored.get('key_id')!r}. Do not use it unless you trust that key."
+            f"{what}: its signature does not hold for the key {key_path} (key id {key_id(_raw(key))}); the file says "
+            f"it was signed by key id {stored.get('key_id')!r}. Do not use it unless you trust that key."
         ) from error
 
 
