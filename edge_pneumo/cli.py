@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -38,6 +39,15 @@ class LazyGroup(click.Group):
     def __init__(self, *args: Any, lazy: dict[str, tuple[str, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.lazy = lazy
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # The reader of our stdout went away (`| head`): not our error. Caught here, for click would end with 1; and
+            # stdout now leads nowhere, so that closing it at exit cannot fail again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(141)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.lazy)
@@ -78,13 +88,12 @@ def main(args: list[str] | None = None) -> None:
     except EdgePneumoError as error:
         click.echo(f"edge-pneumo: {error}", err=True)
         sys.exit(error.exit_code)
-    except BrokenPipeError:  # the reader of our stdout went away (`| head`): not our error
-        sys.stderr.close()
-        sys.exit(141)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG):
             where = f" ({error.filename})" if error.filename else ""
-            click.echo(f"edge-pneumo: cannot write{where}: {error.strerror}. Free space or choose another place.", err=True)
+            click.echo(
+                f"edge-pneumo: cannot write{where}: {error.strerror}. Free space or choose another place.", err=True
+            )
             sys.exit(3)
         raise
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_pneumo import errors
-from edge_pneumo.edge_runtime.worker import HEADER, Outcome, Task, WorkerSetup
+from edge_pneumo.edge_runtime.worker import HEADER, Failure, Outcome, Ready, Task, WorkerSetup
 
 TIME_LIMIT_S = 10.0  # a film takes milliseconds; one that takes this long is broken or made to harm
 START_LIMIT_S = 120.0  # importing from a slow SD card takes seconds
@@ -198,18 +198,14 @@ class _Crew:
         for worker in [w for w in self.workers if now > w.deadline and (w.job or not w.ready)]:
             self.overdue(worker)
 
-    def take_in(self, worker: _Worker, message: Any) -> None:
+    def take_in(self, worker: _Worker, message: Outcome | Failure | Ready) -> None:
+        if isinstance(message, Failure):  # it could not open the model: so can no other
+            raise message.error()
         if isinstance(message, Outcome) and worker.job is not None:
             self.done[worker.job[0]] = message
             worker.job = None
-        elif message[0] == "ready":
+        else:
             worker.ready = True
-        else:  # it could not open the model: so can no other
-            _, kind, text = message
-            error_type = getattr(errors, kind)
-            error = error_type.__new__(error_type)
-            Exception.__init__(error, text)
-            raise error
 
     def lost(self, worker: _Worker) -> None:
         """A worker died by itself."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -190,8 +189,3 @@ class _Tally:
 
     def _say(self, text: str) -> None:
         print(f"\r\x1b[K{text}" if self.live else text, file=sys.stderr, flush=True)
-
-
-def quiet_broken_pipe() -> None:
-    """Point stdout at nothing, so that closing it at exit cannot fail once its reader is gone."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,7 +1,7 @@
 """One film at a time: what a worker process of the pool does, and what `predict` does itself when films are few.
 
-A worker is a Python process that `pool.py` starts to run `main`. It reads pickles from stdin (first its `WorkerSetup`,
-then `Task`s) and answers each with one length-prefixed pickle on stdout; it ends when stdin ends. Only its parent, which
+A worker is a Python process that `pool.py` starts to run `main`. It reads pickles from stdin, first its `WorkerSetup`,
+then `Task`s, and answers each with one length-prefixed pickle on stdout; it ends when stdin ends. Only its parent, which
 started it, can reach those pipes.
 """
 
@@ -70,6 +70,25 @@ class Outcome:
 
     result: FilmResult
     problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A worker's first word: the model is open."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A worker's first and last word: the model could not be opened."""
+
+    kind: type[EdgePneumoError]
+    message: str
+
+    def error(self) -> EdgePneumoError:
+        """The error as it was raised; not pickled itself, for some take other arguments than their message."""
+        error = self.kind.__new__(self.kind)
+        Exception.__init__(error, self.message)
+        return error
 
 
 def open_detector(setup: WorkerSetup) -> Detector:
@@ -145,9 +164,9 @@ def main() -> None:
     try:
         detector = open_detector(setup)
     except EdgePneumoError as error:
-        send(outbox, ("failed", type(error).__name__, str(error)))
+        send(outbox, Failure(type(error), str(error)))
         return
-    send(outbox, ("ready",))
+    send(outbox, Ready())
     while True:
         try:
             task: Task = pickle.load(inbox)

@@ -35,7 +35,7 @@ def build_capture(evidence: Dataset, source: FilmSource, examination: Examinatio
         **equipment(result.model),
     )
     if not orientation:
-        image.PatientOrientation = None  # the film does not say; we do not guess
+        image["PatientOrientation"].value = None  # the film does not say; we do not guess
     image.BurnedInAnnotation = "YES"
     image.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
     image.DerivationDescription = f"{summary(result)}. {RESEARCH_ONLY}"

@@ -129,6 +129,7 @@ def _empty_dataset() -> Dataset:
 def _read_header(source: FilmSource, name: str) -> Dataset:
     import pydicom
     from pydicom.datadict import tag_for_keyword
+    from pydicom.errors import InvalidDicomError
 
     if isinstance(source, pydicom.Dataset):
         return source
@@ -145,7 +146,7 @@ def _read_header(source: FilmSource, name: str) -> Dataset:
             stream = BytesIO(source) if isinstance(source, bytes) else source
             header = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=tags)
             header.decode()
-    except (pydicom.errors.InvalidDicomError, OSError, EOFError, ValueError, LookupError, AttributeError) as error:
+    except (InvalidDicomError, OSError, EOFError, ValueError, LookupError, AttributeError) as error:
         raise InputRefused(f"{name}: the header cannot be copied into a DICOM object ({error}).") from error
     meta = getattr(header, "file_meta", None)
     for keyword in ("SOPClassUID", "SOPInstanceUID"):  # the file's own header says it again
