@@ -83,6 +83,7 @@ def build_detector(config: DetectorConfig) -> Any:
             index += 1
             if index == 13:  # last block of stride 16
                 level16 = x
+    x = conv(x, 1280, 1, 1, "top")
     width = config.head_channels
     deep = conv(x, width, 1, 1, "lateral32")
     up = layers.UpSampling2D(2, interpolation="nearest", name="upsample")(deep)
@@ -93,8 +94,7 @@ def build_detector(config: DetectorConfig) -> Any:
     # a prior of 2 % (Lin et al., "Focal loss", ICCV 2017, 4.1) keeps the first steps from being all background
     heat = layers.Conv2D(1, 1, name="heat", bias_initializer=_constant(-3.9))(y)
     ltrb = layers.Conv2D(4, 1, name="ltrb", bias_initializer=_constant(1.1))(y)
-    pooled = conv(x, 4 * width, 1, 1, "image_conv")
-    pooled = layers.GlobalAveragePooling2D(name="image_pool")(pooled)
+    pooled = layers.GlobalAveragePooling2D(name="image_pool")(x)
     pooled = layers.Dropout(config.dropout, name="image_dropout")(pooled)
     outputs = {"image_logit": layers.Dense(1, name="image_logit")(pooled), "heat": heat, "ltrb": ltrb}
     if config.findings:

@@ -55,6 +55,7 @@ def folded_weights(path: Path, alpha: float = 1.0) -> dict[str, np.ndarray]:
             add(wide, 1, 3)
             width = channels(out * alpha)
             add(width, wide, 1)
+    add(1280, width, 1)
     np.savez(path, **arrays)
     return arrays
 
@@ -82,13 +83,13 @@ def run_folded(arrays: dict[str, np.ndarray], rgb: np.ndarray) -> np.ndarray:
             x, k = conv(x, k, 1, False), k + 1
             if stride == 1 and x.shape == start.shape:
                 x = x + start
-    return x.numpy()
+    return conv(x, k, 1, True).numpy()
 
 
 def _features(model):
     import tf_keras
 
-    return tf_keras.Model(model.input, model.get_layer("block16_project_bn").output)
+    return tf_keras.Model(model.input, model.get_layer("top_relu").output)
 
 
 @train
