@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edge_pneumo.errors import DataError
 from edge_pneumo.train.data.film import DataSet, Fault, Film, Reading
-from edge_pneumo.train.data.kaggle import is_kaggle, read_kaggle
+from edge_pneumo.train.data.kaggle import IMAGES, is_kaggle, read_kaggle
 from edge_pneumo.train.data.splits import split_films
 from edge_pneumo.train.data.store import open_store
 
@@ -63,6 +63,14 @@ def read_layout(path: str | Path) -> Reading:
     if is_kaggle(store):
         return read_kaggle(store)
     raise DataError(f"{path}: not a data set that I know. Expected stage_2_train_labels.csv (Kaggle layout).")
+
+
+def read_tables(path: str | Path) -> Reading:
+    """The same, where the films may be elsewhere: the challenge's tables alone are enough."""
+    store = open_store(path)
+    if is_kaggle(store) and next(iter(store.files(IMAGES)), None) is None:
+        return read_kaggle(store, films_elsewhere=True)
+    return read_layout(path)
 
 
 def box_faults(films: Sequence[Film]) -> list[Fault]:

@@ -6,9 +6,14 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+from edge_pneumo.edge_runtime.files import atomic_write
 from edge_pneumo.errors import UsageFault
-from edge_pneumo.train.data.film import Film
+from edge_pneumo.train.data.film import DataSet, Film
+from edge_pneumo.train.data.store import FileBytes, table_text
+from edge_pneumo.train.data.tables import rows_of
 
 NAMES = ("train", "val", "test")
 FRACTIONS = (0.8, 0.1, 0.1)
@@ -80,3 +85,43 @@ def split_films(films: Sequence[Film], *, fractions: Sequence[float] = FRACTIONS
         seed=seed,
     )
     return [replace(film, split=name) for film, name in zip(films, names, strict=True)]
+
+
+def split_dataset(
+    path: str | Path,
+    output: str | Path,
+    *,
+    fractions: Sequence[float] = FRACTIONS,
+    seed: int = 0,
+    groups: str | Path | None = None,
+) -> dict[str, Any]:
+    """Write a splits table (patientId, group, split) for the data set at `path`, and return its counts and hash.
+
+    Parameters
+    ----------
+    groups : table with patientId and group; None to take the data set's own groups.
+
+    Raises
+    ------
+    DataError : a table is missing or wrong.
+    UsageFault : fractions that are not three shares of one.
+    """
+    from edge_pneumo.train.data.index import read_tables, refuse
+
+    reading = read_tables(path)
+    refuse(reading.faults, str(path))
+    films = reading.films
+    if groups is not None:
+        text = table_text(FileBytes(str(groups))(), str(groups))
+        named = {row[0]: row[1] for _, row in rows_of(text, str(groups), ("patientId", "group"))}
+        films = [replace(film, group=named.get(film.film_id, film.group)) for film in films]
+    dataset = DataSet(tuple(split_films(films, fractions=fractions, seed=seed)), str(path))
+    with atomic_write(output, "w") as stream:
+        stream.write("patientId,group,split\n")
+        stream.writelines(f"{film.film_id},{film.group},{film.split}\n" for film in dataset)
+    counts = {}
+    for name in sorted(dataset.split_sizes, key=NAMES.index):
+        part = dataset.split(name)
+        n_groups = len({film.group for film in part})
+        counts[name] = {"films": len(part), "groups": n_groups, "prevalence": round(part.prevalence, 4)}
+    return {"schema": 1, "path": str(output), "seed": seed, "splits": counts, "hash": dataset.split_hash}

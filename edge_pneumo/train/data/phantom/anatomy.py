@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_pneumo.train.data.phantom.canvas import Canvas, Mask, cloud
+from edge_pneumo.train.data.phantom.canvas import Canvas, Mask, Shape, cloud
 
 RIGHT, LEFT = -1, 1
 """Side of the patient; the right lung is on the left of the film."""
@@ -67,17 +67,17 @@ def lung_base(body: Anatomy, side: int) -> float:
     return body.base_right + (body.base_drop if side == LEFT else 0.0)
 
 
-def spine_x(body: Anatomy, y: NDArray[np.float32]) -> NDArray[np.float32]:
+def spine_x(body: Anatomy, y: NDArray[np.floating]) -> NDArray[np.floating]:
     """x of the spine at heights y."""
     return body.lean * np.sin(2.2 * y + 0.6)
 
 
-def chest_wall(body: Anatomy, depth: NDArray[np.float32]) -> NDArray[np.float32]:
+def chest_wall(body: Anatomy, depth: NDArray[np.floating]) -> NDArray[np.floating]:
     """Half width of the rib cage at a share of its depth (0 apex, 1 lowest)."""
-    return body.width * (1 - (1 - np.clip(depth, 0, 1)) ** 2.6) ** 0.62 * (1 - 0.05 * np.clip(depth, 0, 1.2) ** 3)
+    return body.width * (1 - (1 - np.clip(depth, 0, 1)) ** 2.6) ** 0.52 * (1 - 0.05 * np.clip(depth, 0, 1.2) ** 3)
 
 
-def lung_outline(body: Anatomy, side: int) -> NDArray[np.float32]:
+def lung_outline(body: Anatomy, side: int) -> NDArray[np.floating]:
     """(n, 2) outline of one lung, as it shows beside heart and mediastinum."""
     dome, top = lung_base(body, side), body.apex
     bottom = dome + 0.22
@@ -87,7 +87,8 @@ def lung_outline(body: Anatomy, side: int) -> NDArray[np.float32]:
     across = np.linspace(1.0, 0.0, 18, dtype=np.float32)
     inner = body.mediastinum * 0.8
     floor_x = inner + across * (outer_x[-1] - inner)
-    floor_y = dome + 0.20 * np.abs(across - 0.42) ** 2.2 / 0.58**2.2 + 0.02
+    reach = across - 0.40
+    floor_y = dome + np.where(reach > 0, 0.20 * (np.abs(reach) / 0.6) ** 2.2, 0.05 * (reach / 0.4) ** 2)
     up = np.linspace(1.0, 0.0, 16, dtype=np.float32)
     inner_y = top + 0.05 + up * (floor_y[-1] - top - 0.05)
     inner_x = body.mediastinum * (0.75 + 0.35 * np.sin(np.pi * up) ** 2 - 0.1 * (1 - up))
@@ -101,7 +102,7 @@ def lungs(canvas: Canvas, body: Anatomy) -> Mask:
     return canvas.fill(lung_outline(body, RIGHT), lung_outline(body, LEFT), blur=4)
 
 
-def heart_outline(body: Anatomy) -> NDArray[np.float32]:
+def heart_outline(body: Anatomy) -> NDArray[np.floating]:
     """(n, 2) outline of heart and great vessels: a third right of the middle, two thirds left, aortic knob on top."""
     half, base = body.heart * body.width, body.base_right + body.base_drop + 0.06
     t = np.linspace(0, 1, 24, dtype=np.float32)
@@ -141,8 +142,9 @@ def soft_tissue(canvas: Canvas, body: Anatomy) -> Mask:
 
 def abdomen(canvas: Canvas, body: Anatomy, lung: Mask, rng: np.random.Generator) -> Mask:
     """What lies under the diaphragm, with the stomach's air in most."""
-    _, y = canvas.frame
-    below = np.clip((y - body.base_right + 0.02) / 0.10, 0, 1) * (1 - lung)
+    x, y = canvas.frame
+    below = np.clip((y - body.base_right - 0.02) / 0.10, 0, 1) * (1 - lung)
+    below = below * np.clip((body.width + 0.06 - np.abs(x)) / 0.25, 0, 1)
     if rng.random() < 0.6:
         air = canvas.blob(rng.uniform(0.22, 0.4), lung_base(body, LEFT) + rng.uniform(0.12, 0.2), 0.13, 0.08, edge=0.5)
         below = below - 1.1 * air * (1 - lung)
@@ -151,8 +153,8 @@ def abdomen(canvas: Canvas, body: Anatomy, lung: Mask, rng: np.random.Generator)
 
 def bones(canvas: Canvas, body: Anatomy) -> Mask:
     """Ribs, clavicles, shoulder blades, upper arms and spine; about 1 where dense."""
-    lines = []
-    t = np.linspace(0, 1, 20, dtype=np.float32)
+    lines: list[Shape] = []
+    t = np.linspace(0, 1, 13, dtype=np.float32)
     bottom = body.base_right + 0.5
     for i in range(11):
         y0 = body.apex + 0.03 + body.ribs_off + i * body.rib_pitch
@@ -160,27 +162,27 @@ def bones(canvas: Canvas, body: Anatomy) -> Mask:
             lines += _rib(body, side, y0, t, bottom, behind=True)
             if 1 <= i <= 7:
                 lines += _rib(body, side, y0 + 0.10, t, bottom, behind=False)
-    dense = canvas.strokes(lines, blur=1.6)
-    collar = []
     lift = -0.10 if body.view == "AP" else 0.0
     for side in (RIGHT, LEFT):
-        x = np.linspace(0.09, body.width + 0.05, 14)
+        x = np.linspace(0.09, body.width + 0.05, 9)
         s = (x - 0.09) / (body.width - 0.04)
         y = body.apex + 0.20 + lift * 0.6 - 0.13 * s + 0.05 * np.sin(s * np.pi * 2)
         points = np.stack([side * x, y], 1)
-        collar += [(points, 0.062, 0.75), (points, 0.036, 0.5)]
-    dense = dense + canvas.strokes(collar, blur=2)
+        lines += [(points, 0.062, 0.75), (points, 0.036, 0.5)]
+    dense = canvas.draw(lines, blur=1.6)
+    _, y = canvas.frame
+    dense = dense * np.clip(1.1 - 3.0 * (y - body.base_right), 0.25, 1)  # the belly's thickness drowns the lowest ribs
     return (dense + _shoulders(canvas, body) + _spine(canvas, body)) * np.float32(body.bone)
 
 
-def _rib(body: Anatomy, side: int, y0: float, t: NDArray, bottom: float, *, behind: bool) -> list:
+def _rib(body: Anatomy, side: int, y0: float, t: NDArray, bottom: float, *, behind: bool) -> list[Shape]:
     """One rib as strokes: posterior from the spine out and down, anterior from the wall in and down."""
     depth = (y0 - body.apex + 0.10) / (bottom - body.apex)
-    wall = float(chest_wall(body, np.float32(min(1.0, depth + 0.09))))
+    wall = float(chest_wall(body, np.asarray(min(1.0, depth + 0.09), np.float32)))
     if behind:
         x = 0.07 + t * (wall - 0.07)
         y = y0 - 0.045 * np.sin(np.pi * np.minimum(t * 1.5, 1)) + body.rib_slope * t**2.1
-        strong, width = 0.85, 0.058
+        strong, width = 0.95, 0.056
     else:
         reach = max(0.16, 0.62 - 0.05 * depth * 10 * 0.3)
         x = wall - t * (wall * reach)
@@ -197,36 +199,37 @@ def _shoulders(canvas: Canvas, body: Anatomy) -> Mask:
         w = body.width + 0.12 - inward
         blades.append([(side * (w + x), y - 0.05) for x, y in ((0.0, -0.5), (0.24, -0.62), (0.2, -0.3), (0.02, 0.12))])
         arms.append([(side * (body.width + 0.2), -0.82), (side * (body.width + 0.42), -0.42)])
-    blade = canvas.fill(*blades, blur=5) * 0.3
-    arm = canvas.strokes([(line, 0.17, 0.8) for line in arms] + [(line, 0.10, 0.5) for line in arms], blur=5)
-    return blade + arm
+    shapes: list[Shape] = [(blade, 0.0, 0.3) for blade in blades]
+    shapes += [(line, 0.17, 0.8) for line in arms]
+    shapes += [(line, 0.10, 0.5) for line in arms]
+    return canvas.draw(shapes, blur=5)
 
 
 def _spine(canvas: Canvas, body: Anatomy) -> Mask:
     y = np.arange(-1.15, 1.2, body.rib_pitch * 0.97, dtype=np.float32)
     x = spine_x(body, y)
-    bodies, rims = [], []
+    shapes: list[Shape] = []
     for cx, cy in zip(x, y, strict=True):
         h, w = body.rib_pitch * 0.40, 0.066 + 0.016 * (cy + 1)
         block = [(cx - w, cy - h), (cx + w, cy - h), (cx + w * 0.92, cy), (cx + w, cy + h), (cx - w, cy + h)]
-        bodies.append([*block, (cx - w * 0.92, cy)])
-        rims.append(([(cx, cy + h * 0.2), (cx, cy + h)], 0.02, 0.9))
-    return canvas.fill(*bodies, blur=2.5) * 0.62 + canvas.strokes(rims, blur=3) * 0.25
+        shapes.append(([*block, (cx - w * 0.92, cy)], 0.0, 0.42))
+        shapes.append(([(cx, cy + h * 0.2), (cx, cy + h)], 0.02, 0.62))
+    return canvas.draw(shapes, blur=4.5)
 
 
 def vessels(canvas: Canvas, body: Anatomy, rng: np.random.Generator) -> Mask:
     """Branching vessels from both hila, thinner as they go out."""
-    lines: list = []
+    lines: list[Shape] = []
     for side in (RIGHT, LEFT):
         hilum = np.array([side * (body.mediastinum + 0.09), -0.10 + (0.03 if side == RIGHT else -0.02)])
         for angle in np.linspace(-1.15, 1.3, 9):
             heading = angle + rng.normal(0, 0.12)
-            _branch(lines, rng, hilum + rng.normal(0, 0.02, 2), heading, side, 0.030, 0.22, 4)
-    return canvas.strokes(lines[::-1], blur=1.8) * np.float32(body.markings)
+            _branch(lines, rng, hilum + rng.normal(0, 0.02, 2), heading, side, 0.026, 0.21, 3)
+    return canvas.draw(lines[::-1], blur=1.8) * np.float32(body.markings)
 
 
 def _branch(
-    lines: list,
+    lines: list[Shape],
     rng: np.random.Generator,
     start: NDArray,
     heading: float,
@@ -238,7 +241,7 @@ def _branch(
     bend = heading + rng.normal(0, 0.15)
     middle = start + 0.5 * length * np.array([side * np.cos(heading), np.sin(heading)])
     end = middle + 0.5 * length * np.array([side * np.cos(bend), np.sin(bend)])
-    lines.append(([start, middle, end], width, min(1.0, 0.28 + width * 16)))
+    lines.append(([start, middle, end], width, min(1.0, 0.15 + width * 20)))
     if depth:
         for turn in (rng.uniform(0.15, 0.5), -rng.uniform(0.15, 0.5)):
             _branch(lines, rng, end, bend + turn, side, width * 0.66, length * rng.uniform(0.6, 0.85), depth - 1)
@@ -251,9 +254,9 @@ def airway(canvas: Canvas, body: Anatomy) -> Mask:
     fork = (x[-1], y[-1])
     lines = [(np.stack([x, y], 1), 0.085, 1.0)]
     lines += [([fork, (fork[0] - 0.17, -0.08)], 0.05, 0.8), ([fork, (fork[0] + 0.19, -0.09)], 0.045, 0.8)]
-    return canvas.strokes(lines, blur=5)
+    return canvas.draw(lines, blur=5)
 
 
 def lung_texture(canvas: Canvas, rng: np.random.Generator) -> Mask:
     """Fine unevenness of healthy lung."""
-    return cloud(rng, canvas.px, 24, 3)
+    return cloud(rng, canvas.px, 24)

@@ -9,14 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-Mask = NDArray[np.float32]
+Mask = NDArray[np.floating]
 """(px, px) float32, 0 nothing to 1 full."""
+
+Shape = tuple[Sequence | NDArray, float, float]
+"""Points (n, 2), width in units of the frame (0: a filled outline), value 0..1."""
 
 
 @dataclass(frozen=True)
@@ -56,22 +59,28 @@ class Canvas:
         half = self.px / 2
         return list(zip(((u + 1) * half).tolist(), ((v + 1) * half).tolist(), strict=True))
 
-    def fill(self, *outlines: ArrayLike, blur: float = 0.0) -> Mask:
+    def fill(self, *outlines: Sequence | NDArray, blur: float = 0.0) -> Mask:
         """Filled outlines, each (n, 2); `blur` in thousandths of the film's side."""
-        picture = Image.new("L", (self.px, self.px))
-        pen = ImageDraw.Draw(picture)
-        for outline in outlines:
-            pen.polygon(self.to_px(outline), fill=255)
-        return self._soft(picture, blur)
+        return self.draw([(outline, 0.0, 1.0) for outline in outlines], blur=blur)
 
-    def strokes(self, lines: Sequence[tuple[ArrayLike, float, float]], *, blur: float = 0.0) -> Mask:
-        """Lines as (points, width in frame units, value 0..1), later ones over earlier."""
+    def draw(self, shapes: Sequence[Shape], *, blur: float = 0.0) -> Mask:
+        """Lines and filled outlines, later ones over earlier."""
         picture = Image.new("L", (self.px, self.px))
         pen = ImageDraw.Draw(picture)
-        for points, width, value in lines:
-            thick = max(1, round(width * self.scale * self.px / 2))
-            pen.line(self.to_px(points), fill=round(255 * value), width=thick, joint="curve")
-        return self._soft(picture, blur)
+        places = self.to_px(np.concatenate([np.asarray(points, float) for points, _, _ in shapes]))  # once: much faster
+        start = 0
+        for points, width, value in shapes:
+            end = start + len(points)
+            ink, thick = min(255, round(255 * value)), max(1, round(width * self.scale * self.px / 2))
+            if width == 0:
+                pen.polygon(places[start:end], fill=ink)
+            else:
+                pen.line(places[start:end], fill=ink, width=thick, joint="curve" if thick > 4 else None)
+            start = end
+        if blur > 0:
+            # A box of the Gaussian's width: a third of its time, and nobody sees the difference under the grain.
+            picture = picture.filter(ImageFilter.BoxBlur(1.7 * blur * self.px / 1000))
+        return np.asarray(picture, np.float32) * np.float32(1 / 255)
 
     def blob(self, x: float, y: float, radius_x: float, radius_y: float, edge: float = 0.15) -> Mask:
         """An ellipse whose border fades over `edge` of its radius."""
@@ -79,17 +88,24 @@ class Canvas:
         away = np.sqrt(((fx - x) / radius_x) ** 2 + ((fy - y) / radius_y) ** 2)
         return np.clip((1 - away) / edge + 0.5, 0, 1)
 
-    def _soft(self, picture: Image.Image, blur: float) -> Mask:
-        if blur > 0:
-            picture = picture.filter(ImageFilter.GaussianBlur(blur * self.px / 1000))
-        return np.asarray(picture, np.float32) * np.float32(1 / 255)
 
-
-def cloud(rng: np.random.Generator, px: int, cells: int, octaves: int = 3) -> Mask:
+def cloud(rng: np.random.Generator, px: int, cells: int) -> Mask:
     """Smooth noise (px, px) of mean 0 and deviation about 1, with lumps of px/cells and finer ones in it."""
-    total = np.zeros((px, px), np.float32)
-    for octave in range(octaves):
-        n = cells << octave
-        coarse = Image.fromarray(rng.standard_normal((n + 3, n + 3), np.float32))
-        total += np.asarray(coarse.resize((px, px), Image.Resampling.BICUBIC)) * np.float32(0.6**octave)
-    return total / max(float(total.std()), 1e-6)
+    sheet = _cloud_sheet(px, cells)
+    y, x = rng.integers(0, px, 2)
+    window = sheet[y : y + px, x : x + px]
+    return window[:: 1 if rng.random() < 0.5 else -1, :: 1 if rng.random() < 0.5 else -1]
+
+
+@lru_cache(maxsize=8)
+def _cloud_sheet(px: int, cells: int) -> Mask:
+    """A sheet twice as wide, made once; films take different windows of it."""
+    rng = np.random.default_rng([20180826, px, cells])
+    total = np.zeros((2 * px, 2 * px), np.float32)
+    for octave in range(3):
+        n = 2 * cells << octave
+        coarse = Image.fromarray(rng.standard_normal((n, n), np.float32))
+        total += np.asarray(coarse.resize(total.shape, Image.Resampling.BICUBIC)) * np.float32(0.6**octave)
+    total /= total.std()
+    total.setflags(write=False)
+    return total

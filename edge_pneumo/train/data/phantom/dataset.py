@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from edge_pneumo.train.data.phantom.anatomy import draw_anatomy
 from edge_pneumo.train.data.phantom.dicom import film_bytes
 from edge_pneumo.train.data.phantom.disease import OTHER_DISEASE
 from edge_pneumo.train.data.phantom.exposure import Case, expose
+from edge_pneumo.train.data.progress import watched
 from edge_pneumo.train.data.splits import make_splits
 
 OPACITY, NOT_NORMAL, NORMAL = "Lung Opacity", "No Lung Opacity / Not Normal", "Normal"
@@ -55,7 +56,7 @@ def make_phantom(
     size_px: int = 1024,
     *,
     jobs: int | None = None,
-    done: Callable[[int], None] | None = None,
+    progress: bool = False,
 ) -> Path:
     """Write `n` made-up films with labels, classes and splits; the same seed and size make the same data set.
 
@@ -66,7 +67,7 @@ def make_phantom(
     seed : 0 and above.
     size_px : side of the square films, 128 to 4096.
     jobs : threads; None for one a core.
-    done : called with 1 after each film, for a progress bar.
+    progress : say on stderr how far it is.
 
     Raises
     ------
@@ -91,12 +92,10 @@ def make_phantom(
         pixels, boxes = expose(plan.case, size_px)
         with atomic_write(directory / IMAGES / f"{plan.film_id}.dcm") as stream:
             stream.write(_dicom(plan, pixels))
-        if done is not None:
-            done(1)
         return boxes
 
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
-        boxes = list(pool.map(make, plans))
+        boxes = list(watched(pool.map(make, plans), n, "making films", show=progress))
     _write_tables(directory, plans, boxes, seed)
     return directory
 

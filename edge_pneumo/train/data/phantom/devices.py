@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from edge_pneumo.train.data.phantom.anatomy import LEFT, RIGHT, Anatomy
-from edge_pneumo.train.data.phantom.canvas import Canvas, Mask
+from edge_pneumo.train.data.phantom.canvas import Canvas, Mask, Shape
 
 
 def devices(canvas: Canvas, body: Anatomy, rng: np.random.Generator, chance: float) -> Mask | None:
     """Metal and plastic over the chest, 0..1; None when there is none. `chance` is that of each kind."""
-    lines: list = []
+    lines: list[Shape] = []
     if rng.random() < chance:  # tube in the windpipe
         x = rng.normal(0, 0.012)
         lines += _tube([(x + 0.02, -1.1), (x, -0.8), (x, rng.uniform(-0.55, -0.35))], 0.026, 0.42)
@@ -34,10 +34,10 @@ def devices(canvas: Canvas, body: Anatomy, rng: np.random.Generator, chance: flo
     if rng.random() < chance * 0.3:  # wires of a split breastbone
         for y in np.arange(-0.45, 0.2, 0.12):
             lines.append(([(-0.03, y), (0.0, y - 0.015), (0.03, y)], 0.012, 1.0))
-    return canvas.strokes(lines, blur=0.8) if lines else None
+    return canvas.draw(lines) if lines else None
 
 
-def _tube(points: list, width: float, value: float) -> list:
+def _tube(points: list, width: float, value: float) -> list[Shape]:
     """A tube: two walls and a hollow, with a bright thread along it."""
     return [(points, width, value), (points, width * 0.55, value * 0.45), (points, 0.005, value * 1.6)]
 
@@ -51,4 +51,4 @@ def side_marker(canvas: Canvas, rng: np.random.Generator) -> Mask:
         strokes = [stem, [(x - 0.025, y - h), (x + 0.02, y - h), (x + 0.02, y), (x - 0.025, y), (x + 0.025, y + h)]]
     else:  # L
         strokes = [stem, [(x - 0.025, y + h), (x + 0.025, y + h)]]
-    return canvas.strokes([(stroke, 0.014, 1.0) for stroke in strokes], blur=0.6)
+    return canvas.draw([(stroke, 0.014, 1.0) for stroke in strokes])

@@ -48,7 +48,7 @@ def expose(case: Case, size_px: int) -> tuple[NDArray[np.uint8], list[tuple[int,
         if name in disease.BUILD_CHANGES:
             body = disease.change_build(body, name, rng)
     turn, shift = rng.normal(0, 1.6 if body.view == "AP" else 0.8), rng.normal(0, 0.03, 2)
-    canvas = Canvas(_GRID, turn, rng.uniform(0.92, 1.06), *(float(s) for s in shift))
+    canvas = Canvas(_GRID, turn, rng.uniform(1.0, 1.2), *(float(s) for s in shift))
     shadow, lung = _healthy(canvas, body, rng)
     added, boxes = _sick(replace(canvas, px=_SOFT_GRID), body, lung, case, rng, size_px)
     if added is not None:
@@ -69,7 +69,7 @@ def _healthy(canvas: Canvas, body: Anatomy, rng: np.random.Generator) -> tuple[M
     shadow = 0.60 * tissue + 0.10 * core * inside
     shadow += 0.13 * anatomy.abdomen(canvas, body, lung, rng) * inside
     shadow -= lung * (0.39 - 0.02 * anatomy.lung_texture(canvas, rng))
-    shadow += 0.115 * anatomy.bones(canvas, body) * inside
+    shadow += 0.125 * anatomy.bones(canvas, body) * inside * (1 - 0.4 * core)
     shadow += 0.11 * anatomy.vessels(canvas, body, rng) * lung
     shadow -= 0.10 * anatomy.airway(canvas, body) * (1 - lung)
     return shadow, lung

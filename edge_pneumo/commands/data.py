@@ -1,0 +1,118 @@
+"""`edge-pneumo data`: check, explore, split and make up data sets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+FORMAT = click.option("--format", "style", type=click.Choice(["table", "json"]), default="table", show_default=True)
+SOURCE = click.Path(path_type=Path)
+
+
+@click.group()
+def data() -> None:
+    """Check, explore, split or make up data sets.
+
+    DIR may be the Kaggle layout (folder or the zip as served), COCO, YOLO, folders named NORMAL and PNEUMONIA, or NIH's
+    csv with its images: the layout is found out by itself.
+    """
+
+
+@data.command(epilog="Example: edge-pneumo data check rsna/ --format json | jq '.faults[].kind'")
+@click.argument("directory", metavar="DIR", type=SOURCE)
+@click.option("--first", type=click.IntRange(1), default=5, show_default=True, help="Offenders to name of each kind.")
+@click.option("--no-decode", is_flag=True, help="Look at tables and headers only; much faster, finds no broken pixels.")
+@FORMAT
+def check(directory: Path, first: int, no_decode: bool, style: str) -> None:
+    """Report everything wrong with a data set at once.
+
+    Ends with 3 where training would be wrong ("stop") or would leave films out ("skip"), with 0 when there are only
+    notes.
+    """
+    from edge_pneumo.train.data.check import check_dataset
+
+    report = check_dataset(directory, decode=not no_decode)
+    if style == "json":
+        _print_json(report.to_dict(first))
+    else:
+        click.echo(f"{report.path}: {report.layout} layout, {report.films} films, {report.positives} with opacity")
+        for severity, kind, faults in report.by_kind():
+            click.echo(f"{severity:5} {len(faults):6}  {kind}")
+            for fault in faults[:first]:
+                click.echo(f"                {fault.where}: {fault.detail}")
+        verdict = "can be trained on" if report.trainable else "mend what is marked stop or skip before training"
+        click.echo(f"{len(report.faults)} faults: {verdict}")
+    if not report.trainable:
+        click.get_current_context().exit(3)
+
+
+@data.command(epilog="Example: edge-pneumo data split rsna/ -o rsna/splits.csv --seed 7")
+@click.argument("directory", metavar="DIR", type=SOURCE)
+@click.option("-o", "--output", required=True, type=SOURCE, help="Table to write: patientId, group, split.")
+@click.option("--fractions", default="0.8,0.1,0.1", show_default=True, help="Shares of train, val and test.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Another seed, another split.")
+@click.option("--groups", type=SOURCE, help="Table with patientId and group, so that one patient stays in one split.")
+@FORMAT
+def split(directory: Path, output: Path, fractions: str, seed: int, groups: Path | None, style: str) -> None:
+    """Split a data set by patient group, stratified by class.
+
+    Needs only the tables: films may be elsewhere. Groups come from --groups, else from a splits.csv in DIR, else every
+    patientId is its own.
+    """
+    from edge_pneumo.errors import UsageFault
+    from edge_pneumo.train.data.splits import split_dataset
+
+    try:
+        shares = [float(share) for share in fractions.replace("/", ",").split(",")]
+    except ValueError as error:
+        raise UsageFault(f"--fractions: expected three numbers such as 0.8,0.1,0.1, found {fractions!r}.") from error
+    result = split_dataset(directory, output, fractions=shares, seed=seed, groups=groups)
+    if style == "json":
+        _print_json(result)
+        return
+    click.echo(f"{'split':6} {'films':>7} {'groups':>7} {'opacity':>8}")
+    for name, counts in result["splits"].items():
+        click.echo(f"{name:6} {counts['films']:7} {counts['groups']:7} {counts['prevalence']:8.1%}")
+    click.echo(f"hash   {result['hash']}")
+
+
+@data.command(epilog="Example: edge-pneumo data phantom -o phantom/ -n 200")
+@click.option("-o", "--output", required=True, type=SOURCE, help="Folder to fill; must not hold a data set.")
+@click.option("-n", "count", type=click.IntRange(1), default=200, show_default=True, help="Number of films.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="The same seed, the same films.")
+@click.option(
+    "--size", "size_px", type=click.IntRange(128, 4096), default=1024, show_default=True, help="Side in pixels."
+)
+@click.option("--jobs", type=click.IntRange(1), help="Threads; one a core by default.")
+@FORMAT
+def phantom(output: Path, count: int, seed: int, size_px: int, jobs: int | None, style: str) -> None:
+    """Make up chest films in the Kaggle layout, with opacities, boxes and other disease.
+
+    Nobody's films: good for a demo, a test or a bug report, never for a claim about accuracy.
+    """
+    from edge_pneumo.train.data.index import load_dataset
+    from edge_pneumo.train.data.phantom import make_phantom
+
+    make_phantom(output, count, seed, size_px, jobs=jobs, progress=True)
+    made = load_dataset(output)
+    result = {
+        "schema": 1,
+        "path": str(output),
+        "films": len(made),
+        "positives": sum(film.label for film in made),
+        "boxes": sum(len(film.boxes_xyxy) for film in made),
+        "splits": made.split_sizes,
+        "hash": made.split_hash,
+    }
+    if style == "json":
+        _print_json(result)
+    else:
+        sizes = ", ".join(f"{name} {n}" for name, n in result["splits"].items())
+        click.echo(f"{output}: {len(made)} films, {result['positives']} with {result['boxes']} boxes; {sizes}")
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
