@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,9 +15,9 @@ from edge_pneumo.edge_runtime.radiograph import read_radiograph
 from edge_pneumo.errors import DataError, FilmRefused
 from edge_pneumo.train.data.film import Film
 from edge_pneumo.train.data.pack import PixelCache, content_key, open_cache
+from edge_pneumo.train.data.progress import watched
 
 _MOST_REFUSED = 0.2  # share of films; above it, something is wrong with the folder and not with a film
-_LINE_EVERY_S = 10.0
 
 Refused = tuple[Film, FilmRefused]
 
@@ -59,7 +57,7 @@ def load_images(
     refused: list[Refused] = []
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
         answers = pool.map(lambda film: _read_one(film, spec, cache), films)
-        for i, answer in enumerate(_watched(answers, len(films), "reading films", progress)):
+        for i, answer in enumerate(watched(answers, len(films), "reading films", show=progress)):
             if isinstance(answer, FilmRefused):
                 refused.append((films[i], answer))
                 continue
@@ -91,22 +89,3 @@ def _read_one(film: Film, spec: InputSpec, cache: PixelCache | None) -> tuple[ND
     if cache is not None:
         cache.put(key, *answer)
     return answer
-
-
-def _watched(answers: Iterator, n: int, what: str, progress: bool) -> Iterator:
-    """Pass the answers on; a bar on a terminal, elsewhere a plain line now and then."""
-    if not progress:
-        yield from answers
-        return
-    if sys.stderr.isatty():
-        import click
-
-        with click.progressbar(answers, length=n, label=what, file=sys.stderr) as bar:
-            yield from bar
-        return
-    said = time.monotonic()
-    for i, answer in enumerate(answers, 1):
-        if time.monotonic() - said > _LINE_EVERY_S:
-            said = time.monotonic()
-            print(f"{what}: {i} of {n}", file=sys.stderr, flush=True)
-        yield answer

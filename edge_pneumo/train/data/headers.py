@@ -31,6 +31,7 @@ class Facts:
     sex: str | None = None
     age_years: float | None = None
     view: str | None = None
+    age_text: str = ""  # as stated, for ages that cannot be parsed
     width: int = 0
     height: int = 0
 
@@ -82,9 +83,8 @@ def _dicom_facts(stream: BinaryIO) -> Facts:
     def text(name: str) -> str:
         return raw(name).decode("latin-1").strip(" \0")
 
-    return Facts(
-        parse_sex(text("sex")), parse_age(text("age")), text("view") or None, number("columns"), number("rows")
-    )
+    age = text("age")
+    return Facts(parse_sex(text("sex")), parse_age(age), text("view") or None, age, number("columns"), number("rows"))
 
 
 def _picture_facts(stream: BinaryIO) -> Facts:

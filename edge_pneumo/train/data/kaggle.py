@@ -40,8 +40,8 @@ def is_kaggle(store: Store) -> bool:
     return find_table(store, LABELS) is not None or next(iter(store.files(IMAGES)), None) is not None
 
 
-def read_kaggle(store: Store) -> Reading:
-    """Read a data set in the Kaggle layout.
+def read_kaggle(store: Store, *, films_elsewhere: bool = False) -> Reading:
+    """Read a data set in the Kaggle layout; with `films_elsewhere`, its tables alone (such films cannot be read).
 
     Raises
     ------
@@ -56,8 +56,11 @@ def read_kaggle(store: Store) -> Reading:
         read_classes(store, classes, patients, faults)
     if splits := find_table(store, SPLITS):
         read_splits(store, splits, patients, faults)
-    images, names = _images(store)
-    faults += _matching_faults(patients, names)
+    if films_elsewhere:
+        images, names = store, {patient_id: f"{IMAGES}/{patient_id}.dcm" for patient_id in patients}
+    else:
+        images, names = _images(store)
+        faults += _matching_faults(patients, names)
     films = [
         Film(
             film_id=patient_id,
