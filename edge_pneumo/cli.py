@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "quantize": ("edge_pneumo.commands.quantize:quantize", "Quantisation-aware training from a trained run."),
     "convert": ("edge_pneumo.commands.convert:convert", "Make a .tflite file, with proof that it is no worse."),
     "evaluate": ("edge_pneumo.commands.evaluate:evaluate", "Measure a model on labelled films."),
+    "tune": ("edge_pneumo.commands.tune:tune", "Fit a model's thresholds to your own labelled films."),
     "benchmark": ("edge_pneumo.commands.benchmark:benchmark", "Measure speed, compare devices, write reports."),
     "sign": ("edge_pneumo.commands.sign:sign", "Sign a model file with an Ed25519 key."),
 }

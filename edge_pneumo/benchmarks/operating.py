@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import comb
+from math import exp, lgamma, log
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -96,9 +96,64 @@ def fit_operating(
     weights = scale * direction / np.where(usable, spread, 1.0)
     bias = bias - float(weights @ mean)
     if prevalence is not None:
-        rate = float(np.average(y, weights=weight))
-        bias += float(np.log(prevalence / (1 - prevalence)) - np.log(rate / (1 - rate)))
+        bias += _prevalence_shift(y, weight, prevalence)
     return Platt(float(weights[0]), float(weights[1]), float(bias))
+
+
+def recalibrate(
+    spec: DecodeSpec,
+    image_logits: ArrayLike,
+    heat_max: ArrayLike,
+    labels: ArrayLike,
+    groups: Sequence[str] | None = None,
+    *,
+    prevalence: float | None = None,
+) -> Platt:
+    """Move a fitted calibration to other films: its logit times a slope plus a bias.
+
+    What the two outputs weigh against each other stays, for a few dozen films cannot tell it. The slope is pulled
+    towards 1 (a normal prior of standard deviation 0.5), the bias hardly (3), so that few films change little.
+
+    Parameters
+    ----------
+    spec : the calibration to start from.
+    image_logits, heat_max, labels, groups, prevalence : as in `fit_operating`.
+
+    Raises
+    ------
+    DataError : not both classes are there, or the model ranks these films no better than chance.
+    """
+    y = np.asarray(labels, np.float64)
+    _need_both_classes(y, "calibration")
+    weight = _patient_weights(groups, len(y))
+    image, heat = np.asarray(image_logits, np.float64), np.asarray(heat_max, np.float64)
+    logit = spec.image_weight * image + spec.heat_weight * heat + spec.bias
+    design, beta = np.column_stack([logit, np.ones(len(y))]), np.array([1.0, 0.0])
+    prior, precision = beta.copy(), np.array([1 / 0.5**2, 1 / 3.0**2])
+    for _ in range(100):
+        p = np.asarray(sigmoid(design @ beta))
+        gradient = design.T @ (weight * (p - y)) + precision * (beta - prior)
+        hessian = (design.T * (weight * p * (1 - p))) @ design + np.diag(precision)
+        step = np.linalg.solve(hessian, gradient)
+        step *= min(1.0, 1.0 / max(float(np.abs(step).max()), 1e-12))
+        beta = beta - step
+        if np.abs(step).max() < 1e-9:
+            break
+    slope, bias = float(beta[0]), float(beta[1])
+    if slope <= 0:
+        raise DataError(
+            "calibration: the model ranks these films no better than chance, which no calibration can mend. Check that"
+            " labels and films belong together, and that these are frontal chest films of adults."
+        )
+    if prevalence is not None:
+        bias += _prevalence_shift(y, weight, prevalence)
+    return Platt(slope * spec.image_weight, slope * spec.heat_weight, slope * spec.bias + bias)
+
+
+def _prevalence_shift(y: NDArray, weight: NDArray, prevalence: float) -> float:
+    """What the bias gains when positives are as common as `prevalence` instead of as among these films."""
+    rate = float(np.average(y, weights=weight))
+    return log(prevalence / (1 - prevalence)) - log(rate / (1 - rate))
 
 
 def _need_both_classes(labels: NDArray, what: str) -> None:
@@ -211,35 +266,27 @@ def tolerance_rank(n: int, target: float, confidence: float) -> int:
 
     P(share above the k-th lowest >= target) = P(Binomial(n, 1 - target) >= k).
     """
-    miss = 1 - target
     tail, rank = 1.0, 0
     for k in range(1, n + 1):
-        tail -= comb(n, k - 1) * miss ** (k - 1) * target ** (n - k + 1) if n < 1000 else _binomial(n, k - 1, miss)
+        chance = lgamma(n + 1) - lgamma(k) - lgamma(n - k + 2) + (k - 1) * log(1 - target) + (n - k + 1) * log(target)
+        tail -= exp(chance)  # the binomial probability of k - 1, by logarithms so that a large n does not overflow
         if tail < confidence:
             break
         rank = k
     return rank
 
 
-def _binomial(n: int, k: int, p: float) -> float:
-    """Binomial probability by logarithms, for n where the plain product overflows."""
-    from math import exp, lgamma, log
-
-    return exp(lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1) + k * log(p) + (n - k) * log(1 - p))
-
-
 def _youden(labels: NDArray[np.bool_], probabilities: NDArray, cuts: NDArray, resamples: int = 200) -> float:
     """Median over resamples of the cut with the largest Youden index: one lucky film must not move it far."""
-    rng = np.random.default_rng(0)
-    above = probabilities[None, :] >= cuts[:, None]
-    best = []
-    for _ in range(resamples):
-        weight = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)))
-        positives, negatives = weight * labels, weight * ~labels
-        if positives.sum() and negatives.sum():
-            youden = above @ positives / positives.sum() - above @ negatives / negatives.sum()
-            best.append(float(np.mean(cuts[youden >= youden.max() - 1e-12])))
-    return float(np.median(best))
+    order = np.argsort(-probabilities, kind="stable")
+    last = np.append(np.diff(probabilities[order]) != 0, True).nonzero()[0]
+    weight = np.random.default_rng(0).multinomial(len(labels), np.full(len(labels), 1 / len(labels)), resamples)
+    positives = np.cumsum(weight[:, order] * labels[order], axis=1)[:, last]
+    negatives = np.cumsum(weight[:, order] * ~labels[order], axis=1)[:, last]
+    both = (positives[:, -1] > 0) & (negatives[:, -1] > 0)
+    youden = positives[both] / positives[both, -1:] - negatives[both] / negatives[both, -1:]
+    # the k-th highest distinct probability lies just above the k-th cut from the top
+    return float(np.median(cuts[:-1][::-1][youden.argmax(axis=1)]))
 
 
 def choose_box_threshold(
