@@ -321,6 +321,8 @@ def choose_box_threshold(
     smooth = scores
     for axis, width in enumerate((1, 1, 1, 3)):
         smooth = _smooth(smooth, axis, min(width, scores.shape[axis] - 1))
+    if smooth.max() <= 0:  # no box of this model finds anything: nothing to choose by
+        return spec
     n, s, m, t = (int(i) for i in np.unravel_index(int(np.argmax(smooth)), smooth.shape))
     return replace(
         spec,

@@ -297,8 +297,8 @@ def _warnings(seen: Seen, after: DecodeSpec, refused: int) -> list[str]:
     boxed = sum(bool(film.boxes_xyxy) for film in seen.films)
     if boxed < LEAST_BOXED:
         lines.append(
-            f"{boxed} films have boxes, fewer than {LEAST_BOXED}: the box threshold ({after.box_threshold:.3f}) only moved"
-            " along with the calibration."
+            f"{boxed} films have boxes, fewer than {LEAST_BOXED}: the box threshold ({after.box_threshold:.3f}) was not"
+            " fitted, only moved along with the calibration."
         )
     if refused:
         lines.append(f"{refused} films were refused and not used.")
@@ -337,7 +337,8 @@ def _card_section(bundle: Bundle, spec: DecodeSpec, tuned: dict[str, Any]) -> st
             "## Tuned",
             f"Calibration and thresholds of {bundle.name} {bundle.version} ({bundle.sha256[:12]}) were fitted again on"
             f" {data['films']} films of {data['patients']} patients ({data['positives']} with an opacity); the network"
-            f" is unchanged. Cross-validated, with 95 % intervals over patients; default: {spec.default_operating_point}.",
+            " is unchanged. Cross-validated, with 95 % intervals over patients; default:"
+            f" {spec.default_operating_point}.",
             "Figures above this section are those of the model before.",
             "",
             *lines,
