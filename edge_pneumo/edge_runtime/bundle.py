@@ -148,7 +148,6 @@ def _check_origin(bundle: Bundle, is_default: bool, require_signature: str | Pat
     if trial:
         from edge_pneumo.edge_runtime.sandbox import admit
 
-        read_graph(bundle.tflite, str(bundle.path))
         admit(bundle.path, bundle.sha256)
 
 

@@ -2,7 +2,7 @@
 
 A flatbuffer is a graph of little-endian offsets (https://flatbuffers.dev/internals/); LiteRT follows them without
 checking, so a damaged file can crash the process that loads it. Reading it here first turns such a file into an error
-message, costs a few milliseconds, and gives `inspect` its tensor table. Field numbers are those of TensorFlow's
+message (in the trial run of `sandbox.py`) and gives `inspect` its tensor table. Field numbers are those of TensorFlow's
 `schema.fbs`.
 """
 
@@ -20,6 +20,7 @@ TENSOR_TYPES = (
     *("float32", "float16", "int32", "uint8", "int64", "string", "bool", "int16", "complex64", "int8", "float64"),
     *("complex128", "uint64", "resource", "variant", "uint32", "uint16", "int4", "bfloat16"),
 )
+MAX_VTABLE = 256
 FLOAT_TYPES = frozenset({"float32", "float16", "float64", "bfloat16", "complex64", "complex128"})
 
 
@@ -108,8 +109,8 @@ class _Table:
         self.data, self.position = data, position
         vtable = position - _unpack("<i", data, position)
         size = _unpack("<H", data, vtable)
-        if size < 4 or size % 2:
-            raise ValueError(f"vtable of {size} bytes at {vtable}")
+        if not 4 <= size <= MAX_VTABLE or size % 2:
+            raise ValueError(f"a table of {size} bytes of fields at byte {vtable}")
         self._fields = struct.unpack_from(f"<{(size - 4) // 2}H", data, vtable + 4)
 
     def _at(self, field: int) -> int | None:

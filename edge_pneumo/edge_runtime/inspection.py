@@ -76,17 +76,11 @@ def _from_graph(graph: Graph) -> dict[str, Any]:
 
 
 def _from_stranger(path: Path) -> dict[str, Any]:
-    """What can be said of a file that did not verify, without a runtime."""
-    try:
-        data = path.read_bytes()
-    except OSError:
+    """What can be said of a file that did not verify: its content is not looked into."""
+    if not path.is_file():
         return {}
-    facts: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-    try:
-        facts.update(_from_graph(read_graph(data, str(path))))
-    except ModelFileError:
-        return facts
-    return facts
+    with path.open("rb") as stream:
+        return {"sha256": hashlib.file_digest(stream, "sha256").hexdigest(), "bytes": path.stat().st_size}
 
 
 def to_text(report: dict[str, Any]) -> str:

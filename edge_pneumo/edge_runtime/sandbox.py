@@ -74,10 +74,12 @@ def main() -> None:
         sys.exit("the file changed while it was being checked")
     from edge_pneumo.edge_runtime.bundle import open_bundle
     from edge_pneumo.edge_runtime.engine import open_engine
+    from edge_pneumo.edge_runtime.flatbuffer import read_graph
     from edge_pneumo.edge_runtime.golden import golden_inputs
 
     try:
         bundle = open_bundle(path, trial=False)
+        read_graph(bundle.tflite, path)
         engine = open_engine(data, spec=bundle.input_spec)
         engine.run_quantised(golden_inputs(bundle.input_spec, 1))
     except EdgePneumoError as error:
