@@ -1,0 +1,167 @@
+"""The gate's second look: does the picture itself look like an upright frontal chest film? A few numbers, no network.
+
+The picture is shrunk to 16 x 16 and freed of brightness and contrast. A linear discriminant then says how much it
+looks like a frontal film (1 is typical), and its correlation with the mean film, upright, turned and with its greys
+turned, says which way round it is. Both tables are fitted by `benchmarks/door_fit.py`; what they refuse is in
+docs/results/door.json.
+A lateral chest film may well pass: there the header must speak.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from edge_pneumo.edge_runtime.grey import Picture
+from edge_pneumo.errors import FilmRefused
+
+SIDE = 16
+SAMPLE_SIDE = 128
+"""About how many rows and columns are looked at."""
+
+BLANK_SPAN = 12
+"""Grey levels between the 1st and 99th percentile under which nothing is on the film."""
+COLOURED = 40
+"""Difference between a pixel's channels from which it is coloured; a blue-toned film stays below."""
+REFUSE_COLOURED, DOUBT_COLOURED = 0.25, 0.01
+CUT_SHARE, DOUBT_CUT_SHARE = 0.30, 0.15
+"""Share of the film that is one grey at one edge only; frontal films have at most .20, padded ones have both edges."""
+PAPER_SHARE = 0.60
+"""Share of (nearly) white that makes a page of a picture that is no chest."""
+REFUSE_LIKENESS, DOUBT_LIKENESS = 0.20, 0.35
+TURNED_CORRELATION, TURNED_MARGIN, INVERTED_CORRELATION = 0.40, 0.35, 0.35
+
+# Fitted to the films of RSNA's training split and of nih-weak (docs/ingestion.md); rows of 16.
+MEAN_FILM = base64.b64decode(
+    "AAMIECJLfp6gglEnFQ8MCBstOEFNZoigoYpqUkdCOiNLZnJ2dHOBmpyDcnR5eG5TdI6WjHlsdpWbemdziZaReIugoo9sXG6XoXVZZIefnouTpKaL"
+    "ZVVun6t7V16DoaGQj6CliGRbequ3jWNhgaCeioSZo4lqaYu5xKN4a4Keln95k6GMdnqdx9G4knyHnZBzb4+hlYmRr9PcyqyUkp2NamWKpaWiqsLe"
+    "5dbAqZ+fiWFbham3vcbW6Ozh0b2uooNXUYCux9Pc5vHz6t7PvKZ8Tkl8sdLi7PP6+vLp28iqeEZEebTY6/X6//748OPPrXZCRXu12Ov1+v389/Dk"
+    "0a93Qw=="
+)
+WEIGHTS = base64.b64decode(
+    "z/O3gZvjDy4j6vG0o9r06PM43MDZBBklOBH20sLvKP68NiT41d8ULjH/4KXC8P4Kyy49FNXH9gT54cTIACkkHPxKM/X96vQkFxXjAww8PBX5UBso"
+    "FtsaTCgQ39cDLToh0EQAFvnMDiET8dffIhga5dQz+//BlNPL6untzNDk/8vX6+3/sqDGxNzSs93T1+bg5eADIgL7Deru/e8SHPbf3/bY6w4NJB4Q"
+    "PjoEGi8A4fQA3+sCFB0jJUJK+wnw6uD39+nq/wcDDAUGH/7/7tTO7vIKARgUDA7/FQ0YNxsK3uLu7BQ4JCYjHSM9IVJLGOPwIA1YUjMpUTEWEh5B"
+    "US0NJA=="
+)
+TYPICAL_SCORE = 260.6
+"""Median score of those films, so that 1 is typical."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a glance at a picture measures: `likeness` (1: typical film), correlations in -1..1, shares in 0..1."""
+
+    likeness: float
+    upright: float
+    turned: float
+    span: float
+    coloured: float
+    white: float
+    cut: float
+
+
+def check_picture(picture: Picture, name: str, *, polarity_stated: bool, force: bool = False) -> tuple[str, ...]:
+    """Weigh what the picture shows.
+
+    Parameters
+    ----------
+    polarity_stated : the header says which grey is bright (DICOM). Then a picture that looks inverted is a doubt, since
+        header and picture contradict each other; in a PNG or JPEG it is refused.
+    force : turn refusals into warnings.
+
+    Returns
+    -------
+    Warnings.
+
+    Raises
+    ------
+    FilmRefused : `blank`, `truncated`, `not-a-radiograph`, `not-a-chest` or `not-frontal`.
+    """
+    reason, sentence = judge(look(picture), polarity_stated)
+    if not sentence:
+        return ()
+    if reason is None or force:
+        return (sentence,)
+    raise FilmRefused(reason, f"{name}: {sentence}. A frontal chest radiograph is read; --force overrides.")
+
+
+def look(picture: Picture) -> Look:
+    """Measure a picture; about a fifth of a millisecond, whatever its size."""
+    step = max(1, min(picture.pixels.shape) // SAMPLE_SIDE)
+    sample = np.ascontiguousarray(picture.pixels[::step, ::step])
+    tiny = shrink(sample)
+    likeness, upright, turned = compare(tiny)
+    low, high = np.partition(tiny, (2, tiny.size - 3), axis=None)[[2, -3]]
+    return Look(
+        likeness=likeness,
+        upright=upright,
+        turned=turned,
+        span=float(high) - float(low),
+        coloured=0.0 if picture.colours is None else _coloured_share(picture.colours[::step, ::step]),
+        white=np.count_nonzero(sample > 235) / sample.size,
+        cut=_cut_share(sample),
+    )
+
+
+def shrink(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A grey picture (h, w) as (16, 16), each the mean of its part."""
+    return np.asarray(Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BOX))
+
+
+def compare(tiny: NDArray[np.uint8]) -> tuple[float, float, float]:
+    """Likeness of a (16, 16) picture, its correlation with the mean film, and the best with the mean film turned."""
+    grey = tiny.ravel() - tiny.mean()
+    grey /= max(float(np.linalg.norm(grey)), 1e-9)
+    mean = np.frombuffer(MEAN_FILM, np.uint8).reshape(SIDE, SIDE)
+    turns = np.stack([mean, mean[::-1], mean[::-1, ::-1], np.rot90(mean), np.rot90(mean, -1)]).reshape(5, -1)
+    # Grey has no mean left, so the mean film's does not matter to the product.
+    correlations = turns @ grey / (float(mean.std()) * SIDE)
+    likeness = float(np.frombuffer(WEIGHTS, np.int8) @ grey) / TYPICAL_SCORE
+    return likeness, float(correlations[0]), float(correlations[1:].max())
+
+
+def judge(seen: Look, polarity_stated: bool) -> tuple[str | None, str]:
+    """The verdict: a reason and a sentence; no reason: a doubt; no sentence either: a frontal chest film."""
+    if seen.span < BLANK_SPAN:
+        return "blank", "nothing to see on it: all one grey"
+    if seen.coloured > REFUSE_COLOURED:
+        return "not-a-radiograph", f"{seen.coloured:.0%} of it is coloured"
+    if seen.cut > CUT_SHARE:
+        return "truncated", f"{seen.cut:.0%} of it, at one edge, is a single grey: cut off"
+    if -seen.upright > max(INVERTED_CORRELATION, seen.turned):
+        doubt = "looks inverted (air bright, bone dark), so the finding cannot be trusted"
+        return None if polarity_stated else "not-a-radiograph", doubt
+    if seen.turned > TURNED_CORRELATION and seen.turned - seen.upright > TURNED_MARGIN:
+        return "not-frontal", "looks upside down or lying on its side; turn it"
+    if seen.likeness < REFUSE_LIKENESS:
+        if seen.white > PAPER_SHARE:
+            return "not-a-radiograph", "looks like a page of paper"
+        return "not-a-chest", f"does not look like a frontal chest film (likeness {seen.likeness:.2f})"
+    if seen.likeness < DOUBT_LIKENESS:
+        return None, f"hardly looks like a frontal chest film (likeness {seen.likeness:.2f}); check that it is one"
+    if seen.cut > DOUBT_CUT_SHARE:
+        return None, f"{seen.cut:.0%} of it, at one edge, is a single grey; check that the lungs are whole"
+    if seen.coloured > DOUBT_COLOURED:
+        return None, "has coloured marks on it"
+    return None, ""
+
+
+def _coloured_share(colours: NDArray[np.uint8]) -> float:
+    return float(np.mean(np.ptp(colours, axis=2) >= COLOURED))
+
+
+def _cut_share(sample: NDArray[np.uint8]) -> float:
+    """The largest band of a single grey at one edge, less the band at the opposite edge (padding has both)."""
+    worst = 0.0
+    for axis in (1, 0):
+        varied = np.flatnonzero(np.ptp(sample, axis=axis) > 4)
+        if varied.size:
+            count = sample.shape[1 - axis]
+            before, after = int(varied[0]), count - 1 - int(varied[-1])
+            worst = max(worst, abs(before - after) / count)
+    return worst
