@@ -1,6 +1,12 @@
 """One way into every data set: `load_dataset` finds out the layout by itself.
 
-folder or zip with stage_2_train_labels.csv         Kaggle (RSNA challenge)
+    stage_2_train_labels.csv and stage_2_train_images/      Kaggle (RSNA challenge)
+    Data_Entry_2017*.csv, or labels.csv of NIH images       NIH ChestX-ray14
+    *.json with images and annotations                      COCO
+    NORMAL/ and PNEUMONIA/, maybe in train/, val/, test/    folders of classes
+    images/ and labels/*.txt                                YOLO
+
+Each may be a folder or a zip.
 """
 
 from __future__ import annotations
@@ -10,10 +16,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge_pneumo.errors import DataError
+from edge_pneumo.train.data.classes import is_classes, read_classes_folder
+from edge_pneumo.train.data.coco import coco_documents, read_coco
 from edge_pneumo.train.data.film import DataSet, Fault, Film, Reading
-from edge_pneumo.train.data.kaggle import IMAGES, is_kaggle, read_kaggle
+from edge_pneumo.train.data.kaggle import IMAGES, LABELS, is_kaggle, read_kaggle
+from edge_pneumo.train.data.nih import is_nih, read_nih
 from edge_pneumo.train.data.splits import split_films
 from edge_pneumo.train.data.store import open_store
+from edge_pneumo.train.data.yolo import is_yolo, read_yolo
 
 __all__ = ["DataSet", "Film", "load_dataset", "read_layout"]
 
@@ -59,10 +69,25 @@ def read_layout(path: str | Path) -> Reading:
     ------
     DataError : no reader knows the layout, or a table or folder that it needs is missing.
     """
+    path = Path(path)
+    if path.suffix.lower() == ".json" and path.is_file():
+        store = open_store(path.parent)
+        return read_coco(store, coco_documents(store, only=path.name))
     store = open_store(path)
     if is_kaggle(store):
         return read_kaggle(store)
-    raise DataError(f"{path}: not a data set that I know. Expected stage_2_train_labels.csv (Kaggle layout).")
+    if is_nih(store):
+        return read_nih(store)
+    if documents := coco_documents(store):
+        return read_coco(store, documents)
+    if is_classes(store):
+        return read_classes_folder(store)
+    if is_yolo(store):
+        return read_yolo(store)
+    raise DataError(
+        f"{path}: no data set found. Expected one of: {LABELS} with {IMAGES}/ (Kaggle), Data_Entry_2017.csv (NIH), "
+        "a .json with images and annotations (COCO), folders NORMAL/ and PNEUMONIA/, images/ with labels/*.txt (YOLO)."
+    )
 
 
 def read_tables(path: str | Path) -> Reading:

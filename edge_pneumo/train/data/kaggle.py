@@ -16,12 +16,12 @@ from pathlib import PurePosixPath
 
 from edge_pneumo.errors import DataError
 from edge_pneumo.train.data.film import BoxXyxy, Fault, Film, Reading
+from edge_pneumo.train.data.findings import OPACITY
 from edge_pneumo.train.data.store import Store, ZipStore, find_table
 from edge_pneumo.train.data.tables import number, read_table
 
 LABELS, CLASSES, SPLITS = "stage_2_train_labels.csv", "stage_2_detailed_class_info.csv", "splits.csv"
 IMAGES = "stage_2_train_images"
-OPACITY = "Lung Opacity"
 
 
 @dataclass

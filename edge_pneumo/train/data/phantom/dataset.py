@@ -17,6 +17,7 @@ from PIL import Image
 
 from edge_pneumo.edge_runtime.files import atomic_write
 from edge_pneumo.errors import UsageFault, WriteFailed
+from edge_pneumo.train.data.findings import NORMAL, NOT_NORMAL, OPACITY
 from edge_pneumo.train.data.kaggle import CLASSES, IMAGES, LABELS, SPLITS
 from edge_pneumo.train.data.phantom.anatomy import draw_anatomy
 from edge_pneumo.train.data.phantom.dicom import film_bytes
@@ -25,7 +26,6 @@ from edge_pneumo.train.data.phantom.exposure import Case, expose
 from edge_pneumo.train.data.progress import watched
 from edge_pneumo.train.data.splits import make_splits
 
-OPACITY, NOT_NORMAL, NORMAL = "Lung Opacity", "No Lung Opacity / Not Normal", "Normal"
 CLASS_SHARES = {OPACITY: 0.36, NOT_NORMAL: 0.34, NORMAL: 0.30}
 SPLIT_SHARES = (0.7, 0.2, 0.1)
 """More to val than usual, since data sets of phantoms are small."""

@@ -9,7 +9,7 @@ from pydicom import config
 from pydicom.dataelem import DataElement
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import JPEGBaseline8Bit, SecondaryCaptureImageStorage
+from pydicom.uid import UID, JPEGBaseline8Bit, SecondaryCaptureImageStorage
 
 
 def film_bytes(
@@ -51,6 +51,6 @@ def film_bytes(
     return stream.getvalue()
 
 
-def _uid(film_id: str, what: str) -> str:
+def _uid(film_id: str, what: str) -> UID:
     number = int.from_bytes(hashlib.sha256(f"{film_id}:{what}".encode()).digest()[:16], "big")
-    return f"2.25.{number}"
+    return UID(f"2.25.{number}")
