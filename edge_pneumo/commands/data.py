@@ -49,6 +49,54 @@ def check(directory: Path, first: int, no_decode: bool, style: str) -> None:
         click.get_current_context().exit(3)
 
 
+@data.command(epilog="Example: edge-pneumo data eda rsna/ -o eda.html; open it in a browser.")
+@click.argument("directory", metavar="[DIR]", type=SOURCE, required=False)
+@click.option("-o", "--output", type=SOURCE, help="Page to write: one HTML file, nothing loaded from elsewhere.")
+@click.option("--labels", type=SOURCE, help="stage_2_train_labels.csv (.gz, .zip) when the films are elsewhere.")
+@click.option("--classes", type=SOURCE, help="stage_2_detailed_class_info.csv, with --labels.")
+@click.option(
+    "--headers", type=SOURCE, help="Table with PatientID, PatientSex, PatientAge, ViewPosition, with --labels."
+)
+@FORMAT
+def eda(
+    directory: Path | None,
+    output: Path | None,
+    labels: Path | None,
+    classes: Path | None,
+    headers: Path | None,
+    style: str,
+) -> None:
+    """Explore a data set: balance, people, views, ages, boxes, sample films.
+
+    Give DIR, or the challenge's tables alone. Without -o only the figures are printed.
+    """
+    from edge_pneumo.edge_runtime.files import atomic_write
+    from edge_pneumo.train.data.explore import explore, subjects_of_films, subjects_of_tables
+    from edge_pneumo.train.data.index import read_layout
+
+    if (directory is None) == (labels is None):
+        raise click.UsageError("give DIR, or --labels with --classes and --headers; not both, not neither.")
+    if labels is None and (classes or headers):
+        raise click.UsageError("--classes and --headers go with --labels; DIR brings its own.")
+    if labels is not None:
+        films, source = [], labels.name
+        figures = explore(subjects_of_tables(labels, classes, headers), source)
+    else:
+        films, source = read_layout(directory or "").films, directory.name or str(directory) if directory else ""
+        figures = explore(subjects_of_films(films), source)
+    if output is not None:
+        from edge_pneumo.train.data.explore_page import explore_page
+
+        page = explore_page(figures, films)
+        with atomic_write(output, "w") as stream:
+            stream.write(page)
+        click.echo(f"wrote {output}", err=True)
+    if style == "json":
+        _print_json(figures)
+    else:
+        _print_figures(figures)
+
+
 @data.command(epilog="Example: edge-pneumo data split rsna/ -o rsna/splits.csv --seed 7")
 @click.argument("directory", metavar="DIR", type=SOURCE)
 @click.option("-o", "--output", required=True, type=SOURCE, help="Table to write: patientId, group, split.")
@@ -112,6 +160,17 @@ def phantom(output: Path, count: int, seed: int, size_px: int, jobs: int | None,
     else:
         sizes = ", ".join(f"{name} {n}" for name, n in result["splits"].items())
         click.echo(f"{output}: {len(made)} films, {result['positives']} with {result['boxes']} boxes; {sizes}")
+
+
+def _print_figures(figures: dict[str, Any]) -> None:
+    """The figures that fit a terminal; nested ones are on the page and in the JSON."""
+    for name, value in figures.items():
+        if name in ("schema", "by_age_group", "boxes", "age"):
+            continue
+        if isinstance(value, dict):
+            rows = value.get("rows", value)
+            value = ", ".join(f"{key} {count:,}" for key, count in rows.items()) or "not stated"
+        click.echo(f"{name:22} {value if value is not None else 'not stated'}")
 
 
 def _print_json(document: dict[str, Any]) -> None:
