@@ -23,6 +23,7 @@ class Job:
         most code does.
     run_loader : "module:function" that loads a RUN folder; the caller names it, since this room knows nothing of
         `train`.
+    scratch : folder for files converted for a peer; one for all processes of a run.
     """
 
     model: str
@@ -32,6 +33,7 @@ class Job:
     films: tuple[str, ...] = ()
     reader: str = "ours"
     run_loader: str | None = None
+    scratch: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""

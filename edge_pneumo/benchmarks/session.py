@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edge_pneumo.benchmarks import device, power
-from edge_pneumo.benchmarks.backends import CannotRun
+from edge_pneumo.benchmarks.backends import CannotRun, prepare_backend
 from edge_pneumo.benchmarks.client import Measurer
 from edge_pneumo.benchmarks.job import Job
 from edge_pneumo.benchmarks.pipeline import STAGES
@@ -71,8 +71,9 @@ def measure_job(
     """
     base = {"backend": job.backend, "threads": job.threads, "batch": job.batch, "reader": job.reader}
     try:
+        progress("loading")
+        prepare_backend(job)
         with Measurer(job) as measurer:
-            progress("loading")
             facts = measurer.open()
             measurement = _measure_open(measurer, settings, collect, progress)
         measurement.entry = {
@@ -264,10 +265,11 @@ def combinations(
     batches: Sequence[int],
     films: Sequence[str],
     run_loader: str | None = None,
+    scratch: str = "",
 ) -> list[Job]:
     """Every model x backend x threads x batch, in that order."""
     return [
-        Job(model, backend, count, batch, tuple(films), run_loader=run_loader)
+        Job(model, backend, count, batch, tuple(films), run_loader=run_loader, scratch=scratch)
         for model in models
         for backend in backends
         for count in threads

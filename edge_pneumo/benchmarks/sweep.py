@@ -89,6 +89,7 @@ def _with_answers(measured: Measurement, job: Job, films: FilmSet, progress: Pro
         round(measured.findings[i]["probability"], 6) if i in measured.findings else None
         for i in range(len(films.paths))
     ]
+    entry["threshold"] = next((found["threshold"] for found in measured.findings.values()), None)
     if films.labelled is not None:
         entry["accuracy"], entry["accuracy_note"] = accuracy(measured, films, entry["model"])
         if entry["accuracy_note"]:

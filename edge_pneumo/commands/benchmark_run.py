@@ -152,7 +152,9 @@ def run(
     progress = progress_line()
     with tempfile.TemporaryDirectory(prefix="edge-pneumo-bench-") as scratch:
         films = gather_films(places, data, split, limit, Path(scratch))
-        combos = combinations(models, backends, threads or tuple(default_threads()), batches, films.paths, RUN_LOADER)
+        combos = combinations(
+            models, backends, threads or tuple(default_threads()), batches, films.paths, RUN_LOADER, scratch
+        )
         result = run_sweep(
             combos, films, out, settings, command=_command_line(), label=label, resume=resume, progress=progress
         )

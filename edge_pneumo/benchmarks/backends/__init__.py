@@ -28,7 +28,6 @@ BACKENDS: dict[str, tuple[str, str]] = {
     "tensorflow-cuda": ("tensor_flow:open_graph", "the same on an NVIDIA GPU; needs a RUN folder"),
     "onnxruntime": ("onnx_runtime:open_onnxruntime", "ONNX Runtime on the CPU, model converted by tf2onnx"),
     "openvino": ("open_vino:open_openvino", "OpenVINO on the CPU, reads the .tflite itself"),
-    "torch": ("pytorch:open_torch", "PyTorch on the CPU, weights copied from a RUN folder"),
 }
 
 
@@ -65,6 +64,19 @@ class Opened:
     runtime: str
     model: dict[str, Any]
     software: bool = False
+
+
+def prepare_backend(job: Job) -> None:
+    """Convert the model for a peer that needs another format, into `job.scratch`, before any clock starts.
+
+    Raises
+    ------
+    CannotRun : it cannot be converted.
+    """
+    if job.backend == "onnxruntime" and job.scratch:
+        from edge_pneumo.benchmarks.backends.onnx_runtime import convert_into
+
+        convert_into(job)
 
 
 def open_backend(job: Job) -> Opened:

@@ -75,8 +75,21 @@ def to_onnx(tflite: bytes) -> bytes:
         return target.read_bytes()
 
 
-def open_onnxruntime(job: Job) -> Opened:
-    """ONNX Runtime on the CPU."""
+def convert_into(job: Job) -> bytes:
+    """The ONNX model of a job, converted once and kept in its scratch folder."""
+    check_possible(job)
+    bundle = open_bundle(job.model)
+    kept = Path(job.scratch) / f"{bundle.sha256}.onnx" if job.scratch else None
+    if kept is not None and kept.is_file():
+        return kept.read_bytes()
+    onnx = to_onnx(bundle.tflite)
+    if kept is not None:
+        kept.write_bytes(onnx)
+    return onnx
+
+
+def check_possible(job: Job) -> None:
+    """Raise CannotRun where ONNX Runtime cannot run the job, and say why."""
     if Path(job.model).is_dir():
         raise CannotRun(
             "the ONNX model is made from a .tflite file, not from a RUN folder. Run: edge-pneumo convert RUN"
@@ -86,8 +99,13 @@ def open_onnxruntime(job: Job) -> Opened:
     for package in ("onnxruntime", "tf2onnx", "tensorflow"):
         if find_spec(package) is None:
             raise CannotRun(f"{package} is not installed. Run: pip install 'edge-pneumo[peers,train]'")
+
+
+def open_onnxruntime(job: Job) -> Opened:
+    """ONNX Runtime on the CPU."""
+    onnx = convert_into(job)
     import onnxruntime
 
     bundle = open_bundle(job.model)
-    network = OnnxNetwork(bundle.tflite, to_onnx(bundle.tflite), bundle.input_spec, job)
+    network = OnnxNetwork(bundle.tflite, onnx, bundle.input_spec, job)
     return opened(bundle, network, f"onnxruntime {onnxruntime.__version__}")

@@ -1,0 +1,110 @@
+"""What the measurements say, in sentences that a reader without a background can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from edge_pneumo.benchmarks.comparing import judge
+from edge_pneumo.benchmarks.report.clinic import waiting_s
+from edge_pneumo.benchmarks.report.filters import digits
+from edge_pneumo.benchmarks.report.options import ReportOptions
+from edge_pneumo.benchmarks.results import describe
+from edge_pneumo.benchmarks.stats import ratio_of_medians
+
+OURS = ("cpu", "gpu", "tflite-runtime")
+
+
+def best_entry(result: dict[str, Any]) -> dict[str, Any] | None:
+    """The entry a clinic would use on this device: our runtime, one film at a time, lowest median; a software GPU never.
+
+    Any other entry if our runtime was not measured; None if nothing ran.
+    """
+    ran = [e for e in result["results"] if e["status"] == "ok" and not e["software"]]
+    ours = [e for e in ran if e["backend"] in OURS and e["batch"] == 1 and e.get("reader", "ours") == "ours"]
+    return min(ours or ran, key=lambda entry: entry["stages_ms"]["total"]["p50"], default=None)
+
+
+def verdict_sentences(
+    results: Sequence[dict[str, Any]], agreement: Sequence[dict[str, Any]], options: ReportOptions
+) -> list[dict[str, str]]:
+    """Sentences with a tone: "good", "plain" or "warn"."""
+    said: list[dict[str, str]] = []
+    for result in results:
+        best = best_entry(result)
+        if best is None:
+            said.append(
+                _say("warn", f"{result['label']}: nothing could be measured; the reasons are in the table below.")
+            )
+            continue
+        said.append(_device_sentence(result["label"], best, options))
+    said += _between_devices(results)
+    for found in agreement:
+        share = found["same_decision"] / found["n"]
+        said.append(
+            _say(
+                "good" if share == 1 else "plain" if share >= 0.98 else "warn",
+                f"{found['device']}: int8 and float decide alike on {found['same_decision']} of {found['n']} films; their "
+                f"probabilities differ by at most {digits(found['largest'])}.",
+            )
+        )
+    shaky = [e for r in results for e in r["results"] if e["unstable"]]
+    total = sum(e["status"] == "ok" for r in results for e in r["results"])
+    if shaky:
+        said.append(
+            _say(
+                "warn",
+                f"{len(shaky)} of {total} rows are unstable and should not be quoted; each says why, and what to try.",
+            )
+        )
+    if any(r["films"].get("source") == "phantom" for r in results):
+        said.append(_say("plain", "Measured on made-up films: the times are real, and nothing is said about accuracy."))
+    return said
+
+
+def _device_sentence(label: str, best: dict[str, Any], options: ReportOptions) -> dict[str, str]:
+    total = best["stages_ms"]["total"]
+    wait = waiting_s(best["samples_ms"], options.films_per_day, options.hours_per_day)
+    answer = f"{label} answers a film in {digits(total['p50'])} ms (99 of 100 within {digits(total['p99'])} ms)"
+    load = f"{digits(options.films_per_day)} films in a day of {digits(options.hours_per_day)} hours"
+    if wait is None:
+        return _say("warn", f"{answer}: too slow for {load}.")
+    busy = options.films_per_day * total["mean"] / 1000 / (options.hours_per_day * 3600)
+    if wait < 0.1:
+        return _say(
+            "good",
+            f"{answer}. With {load} no film waits noticeably, and it is idle {100 * (1 - busy):.1f} % of the time.",
+        )
+    return _say("plain", f"{answer}. With {load} a film waits {digits(wait)} s on average.")
+
+
+def _between_devices(results: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """Each device against the fastest one, by ratio of medians with its interval."""
+    ran = [(result["label"], best) for result in results if (best := best_entry(result)) is not None]
+    if len(ran) < 2:
+        return []
+    ran.sort(key=lambda pair: pair[1]["stages_ms"]["total"]["p50"])
+    fastest, reference = ran[0]
+    said = []
+    for label, entry in ran[1:]:
+        ratio = ratio_of_medians(reference["samples_ms"], entry["samples_ms"])
+        verdict, _ = judge(ratio, reference, entry, 0.03)
+        interval = f"{digits(ratio['value'])} times (95 % interval {digits(ratio['low'])} to {digits(ratio['high'])})"
+        if verdict == "cannot tell":
+            said.append(
+                _say(
+                    "plain", f"Between {fastest} and {label} the measurements cannot tell which is faster: {interval}."
+                )
+            )
+        else:
+            said.append(
+                _say(
+                    "plain",
+                    f"{label} takes {interval} as long as {fastest}, comparing {describe(entry)} with {describe(reference)}.",
+                )
+            )
+    return said
+
+
+def _say(tone: str, text: str) -> dict[str, str]:
+    return {"tone": tone, "text": text}
