@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 INTENDED_USE = (
-    "Research and education: triage experiments on frontal chest radiographs of adults, and the study of small detectors "
-    "on small computers. Not a medical device; no diagnosis or treatment may rest on it."
+    "Research and education: triage experiments on frontal chest radiographs of adults, and the study of small "
+    "detectors on small computers. Not a medical device; no diagnosis or treatment may rest on it."
 )
 LICENCE = (
-    "Code and weights: Apache-2.0 as software. The weights learnt from RSNA Pneumonia Detection Challenge labels, whose "
-    "terms allow academic research and education, non-commercial use only; so this model is a research model, for "
-    "non-commercial use."
+    "Code and weights: Apache-2.0 as software. The weights learnt from RSNA Pneumonia Detection Challenge labels, "
+    "whose terms allow academic research and education, non-commercial use only; so this model is a research model, "
+    "for non-commercial use."
 )
 ACKNOWLEDGEMENT = (
     "Films: NIH Clinical Center, ChestX-ray14 (Wang et al., CVPR 2017). Boxes: RSNA Pneumonia Detection Challenge 2018."
@@ -57,7 +57,8 @@ def _network(metadata: dict[str, Any]) -> str:
     listed = ", ".join(f"{name} {value:.3f}" for name, value in points.items())
     return (
         f"MobileNetV2 with an image logit and a dense box head; input {film['size_px']} x {film['size_px']} grey, "
-        f"{metadata['precision']}. Operating points (probability): {listed}; default {metadata['default_operating_point']}."
+        f"{metadata['precision']}. Operating points (probability): {listed}; "
+        f"default {metadata['default_operating_point']}."
     )
 
 

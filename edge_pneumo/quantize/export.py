@@ -6,9 +6,6 @@ them from the float bytes, so that one slow conversion serves every precision, c
 
 from __future__ import annotations
 
-import os
-import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,6 +13,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from edge_pneumo.edge_runtime.quiet import quiet_runtime
 
 OUTPUTS = ("heat", "image_logit", "ltrb")
 
@@ -38,7 +37,7 @@ def float16_tflite(model: Any) -> bytes:
 
 
 def dynamic_tflite(model: Any) -> bytes:
-    """Weights stored as int8, activations quantised film by film at run time: a quarter of the bytes, no calibration."""
+    """Weights stored as int8, activations quantised at run time: a quarter of the bytes, no calibration."""
 
     def settings(converter: Any) -> None:
         import tensorflow as tf
@@ -92,28 +91,15 @@ def _convert(model: Any, settings: Callable[[Any], None]) -> bytes:
     shape = (1, *model.inputs[0].shape[1:])
     signature = [tf.TensorSpec(shape, tf.float32, name="film")]
     function = tf.function(lambda film: named_outputs(model, film), input_signature=signature)
-    with quiet_native():
+    with quiet_converter():
         converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], model)
         settings(converter)
         return converter.convert()
 
 
 @contextmanager
-def quiet_native() -> Iterator[None]:
-    """Hold back what TensorFlow's C++ code and converter write to stderr; show it only if the block fails."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                yield
-        except Exception:
-            held.seek(0)
-            os.write(saved, held.read())
-            raise
-        finally:
-            sys.stderr.flush()
-            os.dup2(saved, 2)
-            os.close(saved)
+def quiet_converter() -> Iterator[None]:
+    """Keep the converter's log and its Python warnings off the user's terminal; what goes wrong is raised."""
+    with quiet_runtime(everything=True), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

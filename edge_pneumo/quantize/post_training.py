@@ -7,7 +7,7 @@ from collections.abc import Collection
 from edge_pneumo.edge_runtime.flatbuffer import read_graph
 from edge_pneumo.edge_runtime.preprocess import InputSpec
 from edge_pneumo.errors import VerificationFailed
-from edge_pneumo.quantize.export import quiet_native
+from edge_pneumo.quantize.export import quiet_converter
 from edge_pneumo.quantize.ranges import Ranges
 from edge_pneumo.quantize.surgery import with_ranges, with_uint8_input
 
@@ -39,7 +39,7 @@ def quantise_int8(
     import tensorflow as tf
     from tensorflow.lite.python.convert import mlir_quantize
 
-    with quiet_native():
+    with quiet_converter():
         quantised = mlir_quantize(
             with_ranges(float_bytes, ranges),
             disable_per_channel=not per_channel,
@@ -59,7 +59,7 @@ def quantise_alone(
     """Float input and outputs, everything in `keep_float` in float32: to see what the remaining layers do alone."""
     from tensorflow.lite.python.convert import mlir_quantize
 
-    with quiet_native():
+    with quiet_converter():
         return mlir_quantize(
             with_ranges(float_bytes, ranges),
             disable_per_channel=not per_channel,

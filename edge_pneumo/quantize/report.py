@@ -1,5 +1,6 @@
 """The explanation as a page and as JSON: where the error of int8 comes from, worst first and along the network."""
 
+# ruff: noqa: E501 - lines of CSS and HTML
 from __future__ import annotations
 
 import json

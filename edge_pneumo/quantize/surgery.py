@@ -149,7 +149,7 @@ def _quantize_code(model: Any) -> int:
 
 
 def _layer_name(graph: Any, operator: Any, node: str) -> str:
-    """The Keras layer of a convolution: its weights are named after it, its output after what was fused into it last."""
+    """The Keras layer of a convolution: its weights bear its name, its output that of what was fused last."""
     name = _keras_name(graph.tensors[operator.inputs[1]].name.decode())
     return name if name else _keras_name(node)
 
