@@ -1,5 +1,6 @@
-"""Charts as text: HTML bars that fit any width, and SVG where a picture is needed. Colours are the page's, so that every
-chart follows the reader's light or dark theme.
+"""Charts as text: HTML bars that fit any width, and SVG where a picture is needed.
+
+Colours are classes of the page's style sheet, so that every chart follows the reader's light or dark theme.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 _WIDTH, _HEIGHT = 420, 230
-_LEFT, _BOTTOM, _TOP = 44, 28, 10
+_LEFT, _RIGHT, _BOTTOM, _TOP = 44, 14, 28, 10
 
 
 def bars(values: Mapping[str, float], *, log: bool = False, unit: str = "", total: float | None = None) -> str:
@@ -51,7 +52,7 @@ def histogram(
 ) -> str:
     """Counts in bins from `first` on; bins above `odd_above` stand out."""
     most = max(counts, default=0) or 1
-    width = (_WIDTH - _LEFT - 6) / max(1, len(counts))
+    width = (_WIDTH - _LEFT - _RIGHT) / max(1, len(counts))
     marks = []
     for i, count in enumerate(counts):
         if not count:
@@ -71,10 +72,10 @@ def lines(series: Mapping[str, Sequence[float]], label: str, last: float) -> str
     most = max(max(values) for values in series.values()) or 1
     shapes = []
     for i, (name, values) in enumerate(series.items()):
-        x = np.linspace(_LEFT, _WIDTH - 6, len(values))
+        x = np.linspace(_LEFT, _WIDTH - _RIGHT, len(values))
         y = _HEIGHT - _BOTTOM - (_HEIGHT - _BOTTOM - _TOP) * np.asarray(values) / most
         path = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
-        foot = f"{_WIDTH - 6},{_HEIGHT - _BOTTOM} {_LEFT},{_HEIGHT - _BOTTOM}"
+        foot = f"{_WIDTH - _RIGHT},{_HEIGHT - _BOTTOM} {_LEFT},{_HEIGHT - _BOTTOM}"
         shapes.append(f"<polygon class='c{i} faint' points='{path} {foot}'/><polyline class=s{i} points='{path}'/>")
         shapes.append(f"<title>{escape(name)}</title>")
     legend = "".join(f"<span><i class=c{i}></i>{escape(name)}</span>" for i, name in enumerate(series))
@@ -86,42 +87,48 @@ def heat(grid: ArrayLike, label: str, *, boxes: Mapping[str, Sequence[float]] | 
     cells: NDArray[np.float64] = np.asarray(grid, float)
     n, most = len(cells), cells.max() or 1
     side = 100 / n
-    marks = (
-        [f"<image href='{under}' width=100 height=100 />"] if under else ["<rect class=film width=100 height=100 />"]
-    )
+    marks = [_image(under) if under else "<rect class=film width=100 height=100 />"]
     for row, column in np.argwhere(cells > 0):
         count = cells[row, column]
         marks.append(
             f"<rect class=hot x={column * side:.3f} y={row * side:.3f} width={side:.3f} height={side:.3f} "
             f"fill-opacity={0.08 + 0.82 * count / most:.2f}><title>{count:.0f}</title></rect>"
         )
-    for name, (x1, y1, x2, y2) in (boxes or {}).items():
-        place = f"x={100 * x1:.2f} y={100 * y1:.2f} width={100 * (x2 - x1):.2f} height={100 * (y2 - y1):.2f}"
-        marks.append(f"<rect class=outline {place}><title>mean box, {escape(name)}</title></rect>")
-    return f"<svg class=square viewBox='0 0 100 100' role=img aria-label='{escape(label, quote=True)}'>{''.join(marks)}</svg>"
+    for name, box in (boxes or {}).items():
+        marks.append(_outline(box, f"mean box, {name}"))
+    return _square("".join(marks), label)
 
 
 def film(picture: str, boxes: Sequence[Sequence[float]], caption: str) -> str:
     """A film (a data URI) with boxes in shares of it, and words below."""
-    outlines = "".join(
-        f"<rect class=outline x={100 * x1:.2f} y={100 * y1:.2f} width={100 * (x2 - x1):.2f} height={100 * (y2 - y1):.2f} />"
-        for x1, y1, x2, y2 in boxes
-    )
-    return (
-        f"<figure><svg class=square viewBox='0 0 100 100' role=img aria-label='{escape(caption, quote=True)}'>"
-        f"<image href='{picture}' width=100 height=100 />{outlines}</svg><figcaption>{escape(caption)}</figcaption></figure>"
-    )
+    outlines = "".join(_outline(box, "opacity") for box in boxes)
+    return f"<figure>{_square(_image(picture) + outlines, caption)}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def _square(marks: str, label: str) -> str:
+    name = escape(label, quote=True)
+    return f"<svg class=square viewBox='0 0 100 100' role=img aria-label='{name}'>{marks}</svg>"
+
+
+def _image(data_uri: str) -> str:
+    return f"<image href='{data_uri}' width=100 height=100 />"
+
+
+def _outline(box: Sequence[float], title: str) -> str:
+    x1, y1, x2, y2 = (100 * side for side in box)
+    place = f"x={x1:.2f} y={y1:.2f} width={x2 - x1:.2f} height={y2 - y1:.2f}"
+    return f"<rect class=outline {place}><title>{escape(title)}</title></rect>"
 
 
 def _plot(marks: str, label: str, top: float, first: float, last: float, unit: str = "") -> str:
     base = _HEIGHT - _BOTTOM
-    axis = [f"<line x1={_LEFT} x2={_WIDTH - 6} y1={base} y2={base} class=axis />"]
+    axis = [f"<line x1={_LEFT} x2={_WIDTH - _RIGHT} y1={base} y2={base} class=axis />"]
     for share in (0.5, 1.0):
         y = base - share * (base - _TOP)
-        axis.append(f"<line x1={_LEFT} x2={_WIDTH - 6} y1={y:.1f} y2={y:.1f} class=grid />")
+        axis.append(f"<line x1={_LEFT} x2={_WIDTH - _RIGHT} y1={y:.1f} y2={y:.1f} class=grid />")
         axis.append(f"<text x={_LEFT - 5} y={y + 4:.1f} text-anchor=end>{_figure(top * share)}{unit}</text>")
     for value in _ticks(first, last):
-        x = _LEFT + (value - first) / (last - first) * (_WIDTH - 6 - _LEFT)
+        x = _LEFT + (value - first) / (last - first) * (_WIDTH - _RIGHT - _LEFT)
         axis.append(f"<text x={x:.1f} y={_HEIGHT - 9} text-anchor=middle>{value:g}</text>")
     name = escape(label, quote=True)
     return f"<svg viewBox='0 0 {_WIDTH} {_HEIGHT}' role=img aria-label='{name}'>{''.join(axis)}{marks}</svg>"

@@ -31,7 +31,7 @@ def explore_page(figures: dict[str, Any], films: Sequence[Film] = (), *, seed: i
     Parameters
     ----------
     figures : what `explore` returned.
-    films : the films, when their pixels are at hand: some are shown with their boxes, and their mean lies under the map.
+    films : the films, when their pixels are at hand: some are shown with their boxes; their mean lies under the map.
     seed : picks the films that are shown.
     """
     samples, mean = _pictures(films, seed) if films else ("", "")
@@ -95,17 +95,16 @@ def _people(figures: dict[str, Any]) -> str:
     if figures["sex"]["rows"]:
         rows = {f"{name}, rows": n for name, n in figures["sex"]["rows"].items()}
         sick = {f"{name}, with opacity": 100 * share for name, share in figures["prevalence_by_sex"].items()}
-        cards.append(
-            _card("Sex", charts.bars(rows, total=figures["rows"]) + "<hr hidden>" + charts.bars(sick, unit=" %"))
-        )
+        cards.append(_card("Sex", charts.bars(rows, total=figures["rows"]) + charts.bars(sick, unit=" %")))
     if figures["view"]["rows"]:
         rows = {f"{name}, rows": n for name, n in figures["view"]["rows"].items()}
         sick = {f"{name}, with opacity": 100 * share for name, share in figures["prevalence_by_view"].items()}
         note = ""
         if figures["auc_of_view_alone"] is not None:
             note = (
-                "<p class=note>AP films are taken of people too ill to stand. Calling each of them positive gives an AUC of "
-                f"{figures['auc_of_view_alone']:.3f} without a look at the lungs: judge a model within each view.</p>"
+                "<p class=note>AP films are taken of people too ill to stand. Calling each of them positive gives an "
+                f"AUC of {figures['auc_of_view_alone']:.3f} without a look at the lungs: judge a model within each "
+                "view.</p>"
             )
         cards.append(_card("View", charts.bars(rows, total=figures["rows"]) + charts.bars(sick, unit=" %") + note))
     age = figures["age"]
@@ -113,7 +112,8 @@ def _people(figures: dict[str, Any]) -> str:
         odd = age[f"over_{OLD_YEARS}"]
         note = f"<p class=note>Median {age['median']:g}, from {age['min']:g} to {age['max']:g} years."
         if odd:
-            note += f" {len(odd)} films say {', '.join(f'{value:g}' for value in odd[:8])}: errors, to be dropped or clipped."
+            stated = ", ".join(f"{value:g}" for value in odd[:8])
+            note += f" {len(odd)} films say {stated}: errors, to be dropped or clipped."
         chart = charts.histogram(age["rows_by_year"], "rows by age in years", odd_above=OLD_YEARS)
         cards.append(_card("Age, rows by year", chart + note + "</p>"))
         shares = {
@@ -148,7 +148,10 @@ def _places(figures: dict[str, Any], mean: str) -> str:
     share = boxes["left_half_of_film"] / boxes["n"]
     chart = charts.heat(boxes["centres"], "centres of boxes on the film", boxes=boxes["mean_box"], under=mean)
     under = " over the mean film" if mean else ""
-    where = f"<p class=note>Centres of all boxes{under}; outlined, the mean box of each half. {share:.0%} lie in the film's left half (the patient's right lung).</p>"
+    where = (
+        f"<p class=note>Centres of all boxes{under}; outlined, the mean box of each half. {share:.0%} lie in the "
+        "film's left half (the patient's right lung).</p>"
+    )
     sizes = {
         f"{side}, {name}": 100 * boxes[side][q]
         for side in ("width", "height")
@@ -198,9 +201,10 @@ def _jpeg(pixels: np.ndarray) -> str:
 
 
 def _smooth(counts: Sequence[int]) -> list[float]:
-    """Shares of a histogram, smoothed over five years so that the eye sees the shape."""
-    kernel = np.array([1, 4, 6, 4, 1]) / 16
-    smooth = np.convolve(counts, kernel, mode="same")
+    """Shares of a histogram, smoothed so that the eye sees the shape; the fewer films, the more."""
+    reach = 2 if sum(counts) > 2000 else 6
+    kernel = np.hanning(2 * reach + 3)
+    smooth = np.convolve(counts, kernel / kernel.sum(), mode="same")[: len(counts)]
     return (smooth / max(1, sum(counts))).tolist()
 
 
