@@ -117,7 +117,8 @@ def comparison_text(comparison: dict[str, Any]) -> str:
         shown = f"{ratio['value']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}]" if ratio else "–"
         lines += [
             f"  {row['name']}",
-            f"    total {total['before_ms']:.3g} -> {total['after_ms']:.3g} ms   x {shown}   {row['verdict']}: {row['why']}",
+            f"    total {total['before_ms']:.3g} -> {total['after_ms']:.3g} ms   x {shown}",
+            f"    {row['verdict']}: {row['why']}",
         ]
     for side, names in (("before", comparison["only_before"]), ("after", comparison["only_after"])):
         lines += [f"  only in {comparison[side]}: {name}" for name in names]

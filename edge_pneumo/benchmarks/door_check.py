@@ -83,28 +83,26 @@ def _hand(rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def check_folder(folder: str) -> dict[str, Any]:
-    """Counts of what the door says of every film of a folder, and of the same films distorted."""
+    """Counts of what the door says of every film of a folder, and of the same films distorted; names go to stderr."""
     answers: Counter[str] = Counter()
-    refused: list[dict[str, str]] = []
     distorted = {name: Counter() for name in DISTORTIONS}
     for source in find_films([folder]):
         try:
             film = read_radiograph(source, name=source.name, size_px=SIZE_PX)
         except FilmRefused as error:
             answers[error.reason] += 1
-            refused.append({"file": Path(source.name).name, "reason": error.reason})
+            click.echo(f"{error.reason}: {error}", err=True)
             continue
         answers["warn" if film.warnings else "pass"] += 1
         for name, distort in DISTORTIONS.items():
             distorted[name][verdict(distort(film.pixels))] += 1
-    n = sum(answers.values())
+    n, taken = sum(answers.values()), answers["pass"] + answers["warn"]
     return {
         "folder": Path(folder).name,
         "n": n,
-        "refused_share": round(len(refused) / max(1, n), 4),
+        "refused_share": round(1 - taken / max(1, n), 4),
         "answers": dict(answers.most_common()),
         "distorted": {name: dict(counts.most_common()) for name, counts in distorted.items()},
-        "refused": refused,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 READERS = ("ours", "plain")
@@ -47,4 +48,4 @@ class Job:
     @property
     def key(self) -> str:
         """Short name of the combination, for progress lines and resuming."""
-        return f"{self.model} {self.backend} threads={self.threads} batch={self.batch}"
+        return f"{Path(self.model).name} {self.backend} threads={self.threads} batch={self.batch}"

@@ -175,27 +175,41 @@ def _patient_weights(groups: Sequence[str] | None, n: int) -> NDArray[np.float64
 
 
 def _fit_direction(z: NDArray, y: NDArray, weight: NDArray, start: NDArray, shrink: float) -> NDArray:
-    """Penalised logistic regression with weights >= 0 by projected Newton steps over the active set; sums to 1."""
-    beta, bias = start.copy(), 0.0
-    free = start > 0
+    """Penalised logistic regression with weights >= 0, summing to 1.
+
+    The problem is convex, so its solution is the best of those with some weights held at 0 that have no negative one.
+    """
+    best, least = start, np.inf
+    for free in ((True, True), (True, False), (False, True)):
+        kept = np.array(free) & (start > 0)
+        if kept.any():
+            beta, loss = _fit_penalised(z, y, weight, start, shrink, kept)
+            if (beta >= 0).all() and beta.sum() > 0 and loss < least:
+                best, least = beta, loss
+    return best / best.sum() if best.sum() > 0 else best
+
+
+def _fit_penalised(
+    z: NDArray, y: NDArray, weight: NDArray, start: NDArray, shrink: float, free: NDArray[np.bool_]
+) -> tuple[NDArray, float]:
+    """Weights and loss of logistic regression pulled towards `start`, where only `free` weights may differ from 0."""
+    design = np.column_stack([z[:, free], np.ones(len(y))])
+    target, penalty = np.append(start[free], 0.0), np.append(np.full(int(free.sum()), shrink), 1e-9)
+    beta = target.copy()
     for _ in range(100):
-        p = np.asarray(sigmoid(z @ beta + bias))
-        curvature = np.maximum(weight * p * (1 - p), 1e-9)
-        design = np.column_stack([z[:, free], np.ones(len(y))])
-        penalty = np.append(np.full(int(free.sum()), shrink), 0.0)
-        gradient = design.T @ (weight * (p - y)) + penalty * np.append(beta[free] - start[free], 0.0)
-        step = np.linalg.solve((design.T * curvature) @ design + np.diag(penalty + 1e-9), gradient)
+        p = np.asarray(sigmoid(design @ beta))
+        gradient = design.T @ (weight * (p - y)) + penalty * (beta - target)
+        curvature = (design.T * np.maximum(weight * p * (1 - p), 1e-9)) @ design + np.diag(penalty)
+        step = np.linalg.solve(curvature, gradient)
         step *= min(1.0, 2.0 / max(float(np.abs(step).max()), 1e-12))  # a Newton step may overshoot on separable data
-        beta[free] -= step[:-1]
-        bias -= float(step[-1])
-        if (beta < 0).any():
-            free &= beta > 0
-            beta = np.maximum(beta, 0.0)
-            continue
+        beta = beta - step
         if np.abs(step).max() < 1e-8:
             break
-    total = beta.sum()
-    return beta / total if total > 0 else start
+    full = np.zeros(len(start))
+    full[free] = beta[:-1]
+    logit = design @ beta
+    loss = weight @ (np.logaddexp(0, logit) - y * logit) + 0.5 * shrink * float(np.sum((full - start) ** 2))
+    return full, float(loss)
 
 
 def _fit_platt(score: NDArray, y: NDArray, weight: NDArray) -> tuple[float, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from edge_pneumo.benchmarks import device, power
@@ -93,7 +94,9 @@ def measure_job(
             measurement.entry |= {"films_per_second": offline["films_per_second"], "offline": offline}
         return measurement
     except CannotRun as error:
-        return Measurement({**base, "model": {"file": job.model}, "status": "cannot-run", "reason": str(error)})
+        return Measurement(
+            {**base, "model": {"name": Path(job.model).name}, "status": "cannot-run", "reason": str(error)}
+        )
 
 
 def _measure_open(measurer: Measurer, settings: Settings, collect: bool, progress: Progress) -> Measurement:

@@ -82,6 +82,10 @@ def open_model(model: str | Path) -> Model:
     """
     path = Path(model)
     if model != "default" and path.is_dir():
+        if not (path / "config.json").is_file():  # before TensorFlow is loaded, which takes seconds
+            raise DataError(
+                f"{path} is not a finished run directory: it has no config.json. Give the --out of `edge-pneumo train`."
+            )
         from edge_pneumo.train.run import load_run
 
         run = load_run(path)

@@ -25,7 +25,7 @@ OPSET = 17
 
 
 class OnnxNetwork:
-    """An inference session on the CPU with the threads asked for and no spinning of idle ones."""
+    """An inference session on the CPU with the threads asked for."""
 
     def __init__(self, model: bytes, onnx: bytes, spec: InputSpec, job: Job) -> None:
         import onnxruntime

@@ -96,14 +96,15 @@ def summarise(
         key = f"{attribute}/{value}"
         positives, rest = int(cases.labels[mask].sum()), int(cases.labels[~mask].sum())
         counts = (positives, int(mask.sum()) - positives, rest, int((~mask).sum()) - rest)
-        judged = min(counts) >= LEAST_FILMS and value != "unknown"
+        judged = min(counts) >= LEAST_FILMS and value != "unknown" and len(samples[f"{key}/auc"]) > 1
         row: dict[str, Any] = {"n": int(mask.sum()), "positives": positives}
         support = figures.support(cases.subset(mask))
         row |= {figure: interval(samples[f"{key}/{figure}"], support[figure]) for figure in FIGURES}
         table[attribute][value] = row | {"judged": judged, "warning": None}
         if judged:
             for figure in COMPARED:
-                p, gap = _behind(samples[f"{key}/{figure}"] - samples[f"{key}/rest/{figure}"])
+                gaps = samples[f"{key}/{figure}"] - samples[f"{key}/rest/{figure}"]
+                p, gap = _behind(gaps, _spread_if_equal(figure, samples[figure][0], counts))
                 tests.append((p, gap, attribute, value, figure))
     warnings = []
     for rank, (p, gap, attribute, value, figure) in enumerate(sorted(tests)):
@@ -122,11 +123,35 @@ def summarise(
 _NAMES = {"auc": "AUC", "sensitivity": "sensitivity"}
 
 
-def _behind(differences: NDArray[np.float64]) -> tuple[float, float]:
-    """One-sided p that the subgroup is no worse, and the gap; normal approximation on the bootstrap's spread."""
+def _behind(differences: NDArray[np.float64], least_spread: float) -> tuple[float, float]:
+    """One-sided p that the subgroup is no worse, and the gap; normal approximation.
+
+    The spread is the bootstrap's, but no less than that of two equally good groups of these sizes: the bootstrap of a
+    few films that happen to agree is too sure of itself.
+    """
     gap, resampled = float(differences[0]), differences[1:]
     resampled = resampled[~np.isnan(resampled)]
     if len(resampled) < 2 or np.isnan(gap):
         return 1.0, gap
-    spread = max(float(resampled.std(ddof=1)), 1e-9)
+    spread = max(float(resampled.std(ddof=1)), least_spread, 1e-9)
     return 0.5 * erfc(-gap / spread / sqrt(2)), gap
+
+
+def _spread_if_equal(figure: str, value: float, counts: tuple[int, int, int, int]) -> float:
+    """Standard error of the gap between two groups that are both as good as all films together.
+
+    Parameters
+    ----------
+    value : the figure on all films.
+    counts : films with and without an opacity in the subgroup, then in the rest.
+    """
+    if figure == "sensitivity":
+        return sqrt(value * (1 - value) * (1 / counts[0] + 1 / counts[2]))
+    return sqrt(sum(_auc_variance(value, *pair) for pair in (counts[:2], counts[2:])))
+
+
+def _auc_variance(auc: float, positives: int, negatives: int) -> float:
+    """Variance of an AUC (Hanley and McNeil, Radiology 143:29, 1982, equation 2)."""
+    q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
+    spread = auc * (1 - auc) + (positives - 1) * (q1 - auc**2) + (negatives - 1) * (q2 - auc**2)
+    return spread / (positives * negatives)

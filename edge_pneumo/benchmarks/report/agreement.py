@@ -9,7 +9,7 @@ from edge_pneumo.benchmarks.results import describe
 
 
 def agreements(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For each result file with both, the first int8 entry against the first float32 entry on the same films.
+    """For each result file with both, the first int8 entry against a float32 entry (of the same backend if there is one).
 
     Returns
     -------
@@ -20,7 +20,8 @@ def agreements(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for result in results:
         entries = [e for e in result["results"] if e["status"] == "ok" and e["probabilities"] and not e["software"]]
         small = next((e for e in entries if e["model"].get("precision") == "int8"), None)
-        large = next((e for e in entries if e["model"].get("precision") == "float32"), None)
+        floats = [e for e in entries if e["model"].get("precision") == "float32"]
+        large = next((e for e in floats if small and e["backend"] == small["backend"]), floats[0] if floats else None)
         if small is None or large is None:
             continue
         pairs = [

@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from edge_pneumo.benchmarks.report.filters import digits
+
 # Colours that matplotlib writes, and the CSS variables that replace them.
 INK, MUTED, RULE, PAPER = "#010101", "#020202", "#030303", "#040404"
 SERIES = ("#010110", "#010120", "#010130", "#010140", "#010150", "#010160")
@@ -16,7 +18,7 @@ VARIABLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", PAPER: "--paper"} |
     colour: f"--c{index}" for index, colour in enumerate(SERIES, 1)
 }
 
-WIDE, NARROW = 9.0, 3.9
+WIDE, SQUARE, NARROW = 9.0, 4.4, 3.9
 """Widths in inches; the page shows one or the other, scaled to its column."""
 
 STAGE_NAMES = {
@@ -65,7 +67,7 @@ def draw_all(view: dict[str, Any]) -> dict[str, dict[str, str] | None]:
     for name, (wanted, draw, height) in plans.items():
         drawn[name] = (
             {
-                "wide": figure_svg(draw, WIDE, height, f"{name}-wide"),
+                "wide": figure_svg(draw, SQUARE if name == "agreement" else WIDE, height, f"{name}-wide"),
                 "narrow": figure_svg(draw, NARROW, height, f"{name}-narrow"),
             }
             if wanted
@@ -114,6 +116,7 @@ def _axes_for_bars(figure: Any, rows: Sequence[dict[str, Any]]) -> Any:
 
 def _label(axes: Any, row: dict[str, Any], index: int, many: bool) -> None:
     words = f"{row['device']} · {row['name']}" if many else row["name"]
+    words += f":  {digits(row['p50'] / row['batch'])} ms"
     if row["unstable"]:
         words += "  (unstable)"
     axes.annotate(words, (0, index - 0.3), xytext=(0, 1.5), textcoords="offset points", va="bottom", fontsize=7.8)
@@ -171,12 +174,17 @@ def _pareto(figure: Any, rows: Sequence[dict[str, Any]]) -> None:
             row["p50"], row["auc"], s=25 + 170 * (row["bytes"] or 1) / largest, color=colour, alpha=0.85, linewidths=0
         )
     front = pareto_front([(row["p50"], row["auc"]) for row in rows])
-    axes.plot([x for x, _ in front], [y for _, y in front], color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0)
+    axes.plot([x for x, _ in front], [y for _, y in front], color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=3)
     for index, (model, precision) in enumerate(names):
         axes.scatter([], [], s=40, color=SERIES[index % len(SERIES)], label=f"{model} {precision}", linewidths=0)
     figure.legend(loc="outside upper left", handlelength=1, labelcolor=INK)
     axes.set(xlabel="median milliseconds a film", ylabel="AUC (line: 95 % interval)")
-    axes.set_xlim(0, None)
+    if max(row["p50"] for row in rows) > 5 * min(row["p50"] for row in rows):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: digits(value))
+        axes.xaxis.set_minor_formatter(lambda value, _: digits(value) if str(value)[0] in "25" else "")
+    else:
+        axes.set_xlim(0, None)
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

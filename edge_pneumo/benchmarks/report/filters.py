@@ -14,7 +14,7 @@ def digits(value: float) -> str:
     if value == 0:
         return "0"
     size = abs(value)
-    if size >= 100 or (isinstance(value, int) and not isinstance(value, bool)):
+    if size >= 100 or float(value).is_integer():
         return f"{value:,.0f}"
     places = 1 if size >= 10 else 2 if size >= 1 else 3 if size >= 0.1 else 4
     text = f"{value:.{places}f}"
@@ -45,30 +45,35 @@ def percent(value: float | None) -> str | Markup:
 
 def seconds(value: float | None) -> str | Markup:
     """A time in the unit that suits it: µs, ms, s, min or h."""
+    if value is None:
+        return num(None)
+    scales = ((1e-3, 1e6, "µs"), (1, 1e3, "ms"), (120, 1, "s"), (7200, 1 / 60, "min"), (float("inf"), 1 / 3600, "h"))
+    factor, unit = next((factor, unit) for limit, factor, unit in scales if value < limit)
+    return scaled(value, factor, unit)
+
+
+def scaled(value: float, factor: float, unit: str) -> Markup:
+    """A number shown in another unit than it is stored in; `data-v` keeps the stored one."""
     from markupsafe import Markup
 
-    if value is None:
-        return Markup('<span class="none">too many films</span>')
-    for limit, factor, unit in ((1e-3, 1e6, "µs"), (1, 1e3, "ms"), (120, 1, "s"), (7200, 1 / 60, "min")):
-        if value < limit:
-            break
-    else:
-        factor, unit = 1 / 3600, "h"
     return Markup('<span class="num" data-v="{}">{}<span class="unit">{}</span></span>').format(
         repr(value), digits(value * factor), unit
     )
+
+
+def megabytes(value: float | None) -> str | Markup:
+    """Bytes as MB or kB (powers of ten)."""
+    if value is None:
+        return num(None)
+    return scaled(value, 1e-6, "MB") if value >= 1e6 else scaled(value, 1e-3, "kB")
 
 
 def milliseconds(value: float | None) -> str | Markup:
     """Milliseconds in the unit that suits them; `data-v` keeps milliseconds."""
-    from markupsafe import Markup
-
     if value is None:
-        return seconds(None)
+        return num(None)
     factor, unit = (1000, "µs") if value < 0.1 else (1, "ms") if value < 10_000 else (1e-3, "s")
-    return Markup('<span class="num" data-v="{}">{}<span class="unit">{}</span></span>').format(
-        repr(value), digits(value * factor), unit
-    )
+    return scaled(value, factor, unit)
 
 
-FILTERS = {"num": num, "percent": percent, "seconds": seconds, "milliseconds": milliseconds}
+FILTERS = {"num": num, "percent": percent, "seconds": seconds, "milliseconds": milliseconds, "megabytes": megabytes}

@@ -16,7 +16,7 @@ OURS = ("cpu", "gpu", "tflite-runtime")
 
 
 def best_entry(result: dict[str, Any]) -> dict[str, Any] | None:
-    """The entry a clinic would use on this device: our runtime, one film at a time, lowest median; a software GPU never.
+    """The entry a clinic would use: our runtime, one film at a time, lowest median; never a software GPU.
 
     Any other entry if our runtime was not measured; None if nothing ran.
     """
@@ -54,7 +54,7 @@ def verdict_sentences(
         said.append(
             _say(
                 "warn",
-                f"{len(shaky)} of {total} rows are unstable and should not be quoted; each says why, and what to try.",
+                f"{len(shaky)} of {total} rows are unstable and should not be quoted; each says why.",
             )
         )
     if any(r["films"].get("source") == "phantom" for r in results):
@@ -71,10 +71,8 @@ def _device_sentence(label: str, best: dict[str, Any], options: ReportOptions) -
         return _say("warn", f"{answer}: too slow for {load}.")
     busy = options.films_per_day * total["mean"] / 1000 / (options.hours_per_day * 3600)
     if wait < 0.1:
-        return _say(
-            "good",
-            f"{answer}. With {load} no film waits noticeably, and it is idle {100 * (1 - busy):.1f} % of the time.",
-        )
+        share = f"it is busy {digits(100 * busy)} % of the time"
+        return _say("good", f"{answer}. With {load} no film waits noticeably: {share}.")
     return _say("plain", f"{answer}. With {load} a film waits {digits(wait)} s on average.")
 
 
@@ -91,18 +89,11 @@ def _between_devices(results: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
         verdict, _ = judge(ratio, reference, entry, 0.03)
         interval = f"{digits(ratio['value'])} times (95 % interval {digits(ratio['low'])} to {digits(ratio['high'])})"
         if verdict == "cannot tell":
-            said.append(
-                _say(
-                    "plain", f"Between {fastest} and {label} the measurements cannot tell which is faster: {interval}."
-                )
-            )
+            text = f"Between {fastest} and {label} the measurements cannot tell which is faster: {interval}."
         else:
-            said.append(
-                _say(
-                    "plain",
-                    f"{label} takes {interval} as long as {fastest}, comparing {describe(entry)} with {describe(reference)}.",
-                )
-            )
+            what = f"{describe(entry)} with {describe(reference)}"
+            text = f"{label} takes {interval} as long as {fastest}, comparing {what}."
+        said.append(_say("plain", text))
     return said
 
 
