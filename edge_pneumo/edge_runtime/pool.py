@@ -155,14 +155,15 @@ class _Crew:
 
     def work(self, tasks: Iterator[Task]) -> Iterator[Outcome]:
         while True:
-            self.feed(tasks)
-            while self.given_back in self.done:
+            self.feed(tasks)  # before every result that is given out: it may make room in the window
+            if self.given_back in self.done:
                 outcome = self.done.pop(self.given_back)
                 self.given_back += 1
                 yield outcome
-            if self.exhausted and self.given_back == self.taken:
+            elif self.exhausted and self.given_back == self.taken:
                 return
-            self.wait()
+            else:
+                self.wait()
 
     def feed(self, tasks: Iterator[Task]) -> None:
         """Give every free worker a film, as long as there are films and the window has room."""

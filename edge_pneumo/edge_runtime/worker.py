@@ -1,12 +1,13 @@
 """One film at a time: what a worker process of the pool does, and what `predict` does itself when films are few.
 
-A worker is a Python process that `pool.py` starts to run `main`. It reads pickles from stdin, first its `WorkerSetup`,
-then `Task`s, and answers each with one length-prefixed pickle on stdout; it ends when stdin ends. Only its parent, which
-started it, can reach those pipes.
+A worker is a Python process that `pool.py` starts to run `main`. It reads pickles from stdin, first its `WorkerSetup`
+and then `Task`s, and answers each with one length-prefixed pickle on stdout; it ends when stdin ends. Only its parent,
+which started it, can reach those pipes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import signal
@@ -14,7 +15,8 @@ import struct
 import sys
 import traceback
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO
+from io import RawIOBase
+from typing import TYPE_CHECKING, Any
 
 from edge_pneumo.errors import EdgePneumoError, FilmRefused, InputRefused, ModelFileError
 
@@ -148,31 +150,26 @@ def answer(detector: Detector, setup: WorkerSetup, task: Task) -> Outcome:
     return Outcome(examination.result, tuple(problems))
 
 
-def send(stream: BinaryIO, message: Any) -> None:
+def send(stream: RawIOBase, message: Any) -> None:
     """Write one frame: length, pickle."""
     body = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-    stream.write(HEADER.pack(len(body)) + body)
-    stream.flush()
+    frame = memoryview(HEADER.pack(len(body)) + body)
+    while frame:
+        frame = frame[stream.write(frame) :]
 
 
 def main() -> None:
     """Serve the parent until it closes the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides when to end
-    inbox, outbox = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    inbox, outbox = sys.stdin.buffer, os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # a native library that prints to stdout must not break into the frames
-    setup: WorkerSetup = pickle.load(inbox)
-    try:
-        detector = open_detector(setup)
-    except EdgePneumoError as error:
-        send(outbox, Failure(type(error), str(error)))
-        return
-    send(outbox, Ready())
-    while True:
+    with contextlib.suppress(BrokenPipeError, EOFError):  # the parent is gone, or has no more films
+        setup: WorkerSetup = pickle.load(inbox)
         try:
-            task: Task = pickle.load(inbox)
-        except EOFError:
+            detector = open_detector(setup)
+        except EdgePneumoError as error:
+            send(outbox, Failure(type(error), str(error)))
             return
-        try:
-            send(outbox, answer(detector, setup, task))
-        except BrokenPipeError:  # the parent is gone
-            return
+        send(outbox, Ready())
+        while True:
+            send(outbox, answer(detector, setup, pickle.load(inbox)))
