@@ -100,3 +100,9 @@ def gather_films(
     made = scratch / "phantom"
     make_phantom(made, limit or PHANTOM_FILMS)
     return FilmSet(films_in([made / "stage_2_train_images"]).paths, "phantom")
+
+
+def command_line() -> str:
+    """The command as typed, with folders left out of paths: a result file is made to be sent to others."""
+    words = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
+    return " ".join(["edge-pneumo", *words])

@@ -32,7 +32,7 @@ def _by_label(option: str, pairs: tuple[str, ...]) -> dict[str, float]:
 
 \b
   edge-pneumo benchmark report pi4.json laptop.json -o report.html
-  edge-pneumo benchmark report pi4.json -o report.html --films-per-day 80 --watts pi4=6.5 --price-per-kwh 0.30 --device-price pi4=75
+  edge-pneumo benchmark report pi4.json -o report.html --films-per-day 80 --watts pi4=6.5 --price-per-kwh 0.30
   edge-pneumo benchmark report *.json -o report.html --csv table.csv --markdown table.md"""
 )
 @click.argument("files", nargs=-1, required=True, type=click.Path())

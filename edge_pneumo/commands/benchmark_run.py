@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from pathlib import Path
 
 import click
 
 from edge_pneumo.benchmarks.backends import BACKENDS
-from edge_pneumo.commands.benchmark_options import RUN_LOADER, Counts, Names, end_progress, gather_films, progress_line
+from edge_pneumo.commands.benchmark_options import (
+    RUN_LOADER,
+    Counts,
+    Names,
+    command_line,
+    end_progress,
+    gather_films,
+    progress_line,
+)
 
 BACKEND_HELP = "; ".join(f"{name}: {line}" for name, (_, line) in BACKENDS.items())
 
@@ -156,7 +163,7 @@ def run(
             models, backends, threads or tuple(default_threads()), batches, films.paths, RUN_LOADER, scratch
         )
         result = run_sweep(
-            combos, films, out, settings, command=_command_line(), label=label, resume=resume, progress=progress
+            combos, films, out, settings, command=command_line(), label=label, resume=resume, progress=progress
         )
     end_progress()
     click.echo(dump(result) if style == "json" else text_table([result]), nl=False)
@@ -164,9 +171,3 @@ def run(
     if result["refused"]:
         click.echo(f"{len(result['refused'])} films were refused; the reasons are in {out}", err=True)
         click.get_current_context().exit(3)
-
-
-def _command_line() -> str:
-    """The command as typed, with folders left out of paths: a result file is made to be sent to others."""
-    words = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
-    return " ".join(["edge-pneumo", *words])

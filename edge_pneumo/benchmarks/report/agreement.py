@@ -9,7 +9,7 @@ from edge_pneumo.benchmarks.results import describe
 
 
 def agreements(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For each result file with both, the first int8 entry against a float32 entry (of the same backend if there is one).
+    """For each result file with both, the first int8 entry against a float32 one, of its backend if possible.
 
     Returns
     -------

@@ -44,8 +44,8 @@ def verdict_sentences(
         said.append(
             _say(
                 "good" if share == 1 else "plain" if share >= 0.98 else "warn",
-                f"{found['device']}: int8 and float decide alike on {found['same_decision']} of {found['n']} films; their "
-                f"probabilities differ by at most {digits(found['largest'])}.",
+                f"{found['device']}: int8 and float decide alike on {found['same_decision']} of {found['n']} films; "
+                f"their probabilities differ by at most {digits(found['largest'])}.",
             )
         )
     shaky = [e for r in results for e in r["results"] if e["unstable"]]
