@@ -14,6 +14,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from edge_pneumo.edge_runtime import limits
 from edge_pneumo.errors import FilmRefused
@@ -31,8 +32,7 @@ PIXELS, FLOAT_PIXELS, DOUBLE_PIXELS = 0x7FE00010, 0x7FE00008, 0x7FE00009
 MAX_DEPTH = 32
 
 
-@dataclass(frozen=True)
-class Element:
+class Element(NamedTuple):
     """One data element: `start` and `end` of its value in the buffer; `cut` where the file ends within the value."""
 
     tag: int
@@ -106,7 +106,7 @@ class Header:
             return None
         start = element.start + 8
         end = element.end if length == UNDEFINED else min(element.end, start + length)
-        elements, cut = _collect(self.buffer, start, end, self.explicit and element.vr != b"UN", self.little)
+        elements, cut = _collect(self.buffer, start, end, self.explicit and element.vr != b"UN", self.little, "")
         return Header(self.buffer, self.syntax, self.little, self.explicit, elements, cut)
 
     def fragments(self) -> list[memoryview]:
@@ -167,7 +167,7 @@ def parse(data: bytes, name: str) -> Header:
     view = memoryview(data)
     position = 132 if bytes(view[128:132]) == b"DICM" else 0
     syntax = ""
-    for element in _walk(view, position, len(view), True, True):
+    for element in _Walk(view, len(view), True, True, name).elements(position):
         if element.tag >> 16 != 2:
             break
         if element.tag == TRANSFER_SYNTAX:
@@ -181,7 +181,7 @@ def parse(data: bytes, name: str) -> Header:
     little, explicit = syntax != EXPLICIT_BIG, syntax != IMPLICIT_LITTLE
     if explicit and not bytes(view[position + 4 : position + 6]).isalpha() and little:
         explicit = False  # the file meta information lies; seen in the wild
-    elements, cut = _collect(view, position, len(view), explicit, little)
+    elements, cut = _collect(view, position, len(view), explicit, little, name)
     return Header(view, syntax, little, explicit, elements, cut)
 
 
@@ -207,10 +207,12 @@ def _inflate(packed: memoryview, name: str) -> bytes:
     return data
 
 
-def _collect(view: memoryview, start: int, end: int, explicit: bool, little: bool) -> tuple[dict[int, Element], bool]:
+def _collect(
+    view: memoryview, start: int, end: int, explicit: bool, little: bool, name: str
+) -> tuple[dict[int, Element], bool]:
     """Elements by tag, and whether the bytes ended within one. Nothing after the pixels is of interest."""
     elements: dict[int, Element] = {}
-    for element in _walk(view, start, end, explicit, little):
+    for element in _Walk(view, end, explicit, little, name).elements(start):
         if element.tag == ITEM_END:
             break
         elements.setdefault(element.tag, element)
@@ -219,83 +221,64 @@ def _collect(view: memoryview, start: int, end: int, explicit: bool, little: boo
     return elements, False
 
 
-def _walk(view: memoryview, position: int, end: int, explicit: bool, little: bool) -> Iterator[Element]:
-    """Data elements one after the other; values are skipped, sequences of undefined length are walked to their end."""
-    tag_format, short, long = ("<HH", "<H", "<I") if little else (">HH", ">H", ">I")
-    budget = [limits.MAX_ELEMENTS]
-    while position + 8 <= end:
-        group, number = struct.unpack_from(tag_format, view, position)
-        tag, vr = group << 16 | number, b""
-        if explicit and group != 0xFFFE:
-            vr = bytes(view[position + 4 : position + 6])
+class _Walk:
+    """One pass over data elements, which remembers how many there were: a file of ten million must not hang."""
+
+    def __init__(self, view: memoryview, end: int, explicit: bool, little: bool, name: str) -> None:
+        order = "<" if little else ">"
+        self.view, self.end, self.explicit, self.name = view, end, explicit, name
+        self.tags = struct.Struct(order + "HH").unpack_from
+        self.short, self.long = struct.Struct(order + "H").unpack_from, struct.Struct(order + "I").unpack_from
+        self.left = limits.MAX_ELEMENTS
+
+    def head(self, position: int, explicit: bool) -> tuple[int, bytes, int, int]:
+        """Tag, value representation (empty: implicit), length of the value and where it starts."""
+        self.left -= 1
+        if self.left < 0:
+            raise FilmRefused(
+                "unreadable", f"{self.name}: over {limits.MAX_ELEMENTS:,} elements in its header. Export it again."
+            )
+        group, number = self.tags(self.view, position)
+        vr = bytes(self.view[position + 4 : position + 6]) if explicit and group != 0xFFFE else b""
         if vr in LONG_LENGTH:
-            if position + 12 > end:
-                break
-            (length,), start = struct.unpack_from(long, view, position + 8), position + 12
-        elif vr.isalpha():
-            (length,), start = struct.unpack_from(short, view, position + 6), position + 8
-        else:  # implicit, or a value representation that is none: then four bytes of length follow the tag
-            (length,), start = struct.unpack_from(long, view, position + 4), position + 8
-        _spend(budget)
-        if length == UNDEFINED:
-            stop, whole = _skip_items(view, start, end, explicit and vr != b"UN", little, budget, 0)
-            yield Element(tag, vr, start, stop, encapsulated=tag == PIXELS, cut=not whole and tag != PIXELS)
-            position = stop
-        else:
-            yield Element(tag, vr, start, min(end, start + length), cut=start + length > end)
-            position = start + length
+            if position + 12 > self.end:
+                return group << 16 | number, vr, self.end, position + 8
+            return group << 16 | number, vr, self.long(self.view, position + 8)[0], position + 12
+        if vr.isalpha():
+            return group << 16 | number, vr, self.short(self.view, position + 6)[0], position + 8
+        # Implicit, or a value representation that is none: then four bytes of length follow the tag.
+        return group << 16 | number, vr, self.long(self.view, position + 4)[0], position + 8
 
+    def elements(self, position: int) -> Iterator[Element]:
+        """Top-level elements; values are skipped, sequences of undefined length are walked to their end."""
+        while position + 8 <= self.end:
+            tag, vr, length, start = self.head(position, self.explicit)
+            if length == UNDEFINED:
+                position, whole = self.skip_items(start, self.explicit and vr != b"UN", 0)
+                yield Element(tag, vr, start, position, tag == PIXELS, not whole and tag != PIXELS)
+            else:
+                position = start + length
+                yield Element(tag, vr, start, min(self.end, position), False, position > self.end)
 
-def _spend(budget: list[int]) -> None:
-    budget[0] -= 1
-    if budget[0] < 0:
-        raise FilmRefused(
-            "unreadable", f"more than {limits.MAX_ELEMENTS:,} elements in its header: damaged. Export it again."
-        )
+    def skip_items(self, position: int, explicit: bool, depth: int) -> tuple[int, bool]:
+        """End of a sequence (or of encapsulated pixels) of undefined length, and whether its delimiter was there."""
+        while position + 8 <= self.end:
+            tag, _, length, position = self.head(position, explicit=False)
+            if tag == SEQUENCE_END:
+                return position, True
+            if tag != ITEM or depth > MAX_DEPTH:
+                return self.end, False
+            position = self.skip_item(position, explicit, depth + 1) if length == UNDEFINED else position + length
+        return self.end, False
 
-
-def _skip_items(
-    view: memoryview, position: int, end: int, explicit: bool, little: bool, budget: list[int], depth: int
-) -> tuple[int, bool]:
-    """End of a sequence (or of encapsulated pixels) of undefined length, and whether its delimiter was there."""
-    order = "<HHI" if little else ">HHI"
-    while position + 8 <= end:
-        _spend(budget)
-        group, number, length = struct.unpack_from(order, view, position)
-        tag = group << 16 | number
-        position += 8
-        if tag == SEQUENCE_END:
-            return position, True
-        if tag != ITEM or depth > MAX_DEPTH:
-            return end, False
-        if length == UNDEFINED:
-            position = _skip_item(view, position, end, explicit, little, budget, depth + 1)
-        else:
-            position += length
-    return end, False
-
-
-def _skip_item(
-    view: memoryview, position: int, end: int, explicit: bool, little: bool, budget: list[int], depth: int
-) -> int:
-    """End of an item of undefined length: past its delimiter."""
-    long, short, tags = ("<I", "<H", "<HH") if little else (">I", ">H", ">HH")
-    while position + 8 <= end:
-        _spend(budget)
-        group, number = struct.unpack_from(tags, view, position)
-        if (group << 16 | number) == ITEM_END:
-            return position + 8
-        vr = bytes(view[position + 4 : position + 6]) if explicit else b""
-        if vr in LONG_LENGTH:
-            if position + 12 > end:
-                return end
-            (length,), position = struct.unpack_from(long, view, position + 8), position + 12
-        elif vr.isalpha():
-            (length,), position = struct.unpack_from(short, view, position + 6), position + 8
-        else:
-            (length,), position = struct.unpack_from(long, view, position + 4), position + 8
-        if length == UNDEFINED:
-            position, _ = _skip_items(view, position, end, explicit and vr != b"UN", little, budget, depth)
-        else:
-            position += length
-    return end
+    def skip_item(self, position: int, explicit: bool, depth: int) -> int:
+        """End of an item of undefined length: past its delimiter."""
+        while position + 8 <= self.end:
+            tag, vr, length, position = self.head(position, explicit)
+            if tag == ITEM_END:
+                return position
+            if length == UNDEFINED:
+                position, _ = self.skip_items(position, explicit and vr != b"UN", depth)
+            else:
+                position += length
+        return self.end

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,12 +97,12 @@ def look(picture: Picture) -> Look:
     sample = np.ascontiguousarray(picture.pixels[::step, ::step])
     tiny = shrink(sample)
     likeness, upright, turned = compare(tiny)
-    low, high = np.partition(tiny, (2, tiny.size - 3), axis=None)[[2, -3]]
+    ordered = np.sort(tiny, axis=None)
     return Look(
         likeness=likeness,
         upright=upright,
         turned=turned,
-        span=float(high) - float(low),
+        span=float(ordered[-3]) - float(ordered[2]),
         coloured=0.0 if picture.colours is None else _coloured_share(picture.colours[::step, ::step]),
         white=np.count_nonzero(sample > 235) / sample.size,
         cut=_cut_share(sample),
@@ -115,14 +116,19 @@ def shrink(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def compare(tiny: NDArray[np.uint8]) -> tuple[float, float, float]:
     """Likeness of a (16, 16) picture, its correlation with the mean film, and the best with the mean film turned."""
-    grey = tiny.ravel() - tiny.mean()
-    grey /= max(float(np.linalg.norm(grey)), 1e-9)
+    grey = tiny.ravel() - np.float32(tiny.mean())
+    likeness, upright, *turned = _tables() @ grey / max(float(np.linalg.norm(grey)), 1e-9)
+    return float(likeness), float(upright), float(max(turned))
+
+
+@cache
+def _tables() -> NDArray[np.float32]:
+    """The discriminant, and the mean film upright and turned, as rows (6, 256) to be multiplied with a picture."""
     mean = np.frombuffer(MEAN_FILM, np.uint8).reshape(SIDE, SIDE)
     turns = np.stack([mean, mean[::-1], mean[::-1, ::-1], np.rot90(mean), np.rot90(mean, -1)]).reshape(5, -1)
-    # Grey has no mean left, so the mean film's does not matter to the product.
-    correlations = turns @ grey / (float(mean.std()) * SIDE)
-    likeness = float(np.frombuffer(WEIGHTS, np.int8) @ grey) / TYPICAL_SCORE
-    return likeness, float(correlations[0]), float(correlations[1:].max())
+    centred = (turns - mean.mean()) / (mean.std() * SIDE)
+    weights = np.frombuffer(WEIGHTS, np.int8) / TYPICAL_SCORE
+    return np.concatenate([weights[np.newaxis], centred]).astype(np.float32)
 
 
 def judge(seen: Look, polarity_stated: bool) -> tuple[str | None, str]:
@@ -159,7 +165,7 @@ def _cut_share(sample: NDArray[np.uint8]) -> float:
     """The largest band of a single grey at one edge, less the band at the opposite edge (padding has both)."""
     worst = 0.0
     for axis in (1, 0):
-        varied = np.flatnonzero(np.ptp(sample, axis=axis) > 4)
+        varied = np.flatnonzero(sample.max(axis=axis) - sample.min(axis=axis) > 4)
         if varied.size:
             count = sample.shape[1 - axis]
             before, after = int(varied[0]), count - 1 - int(varied[-1])
