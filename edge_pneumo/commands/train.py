@@ -67,10 +67,12 @@ Examples:
 @click.option(
     "--cache", "cache_dir", type=click.Path(path_type=Path), help="Keep decoded films here, for the next run."
 )
+@click.option("--tensorboard", is_flag=True, help="With --system: also write event files to OUT/tensorboard.")
 def train(
     data: Path | None, extra: tuple[Path, ...], masked: tuple[Path, ...], preset: str | None, config_file: Path | None,
     system: str | None, list_systems: bool, output_format: str, weights: str | None, out: Path | None, resume: bool,
     epochs: int | None, size_px: int | None, alpha: float | None, seed: int | None, cache_dir: Path | None,
+    tensorboard: bool,
 ) -> None:  # fmt: skip
     """Train the detector (or one of the reference study's systems) and leave a run directory.
 
@@ -98,9 +100,15 @@ def train(
     for warning in dataset.warnings:
         _say(f"{data}: {warning}")
     if system is not None:
+        if preset or config_file or masked or size_px or alpha:
+            raise click.UsageError("--system is a recipe: leave out --preset, --config, --masked, --size and --alpha")
         from edge_pneumo.train.systems import train_system
 
-        train_system(system, dataset, out, weights=weights, epochs=epochs, seed=seed or 0, resume=resume)
+        train_system(
+            system, dataset, out, extra=[load_dataset(path) for path in extra], weights=weights, epochs=epochs,
+            seed=seed or 0, resume=resume, cache_dir=cache_dir, tensorboard=tensorboard, say=_say,
+        )  # fmt: skip
+        click.echo(out)
         return
     changes = {"epochs": epochs, "size_px": size_px, "alpha": alpha, "seed": seed}
     config = read_config(config_file, **changes) if config_file else read_preset(preset or "quick", **changes)

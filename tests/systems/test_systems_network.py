@@ -277,5 +277,5 @@ def test_a_failed_download_says_what_to_do(monkeypatch):
 
     monkeypatch.setattr(applications, "MobileNetV2", offline)
     system = find_system("mobilenetv2-transfer")
-    with pytest.raises(NoWeights, match="URL fetch failure.* Give a local file with --weights FILE, or .*none"):
+    with pytest.raises(NoWeights, match=r"URL fetch failure.* Give a local file with --weights FILE, or .*none"):
         start_weights(types.SimpleNamespace(input_shape=(None, 128, 128, 3)), system, None)

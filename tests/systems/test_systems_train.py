@@ -136,6 +136,22 @@ def test_the_rate_falls_when_val_loss_stands_still_also_across_a_resume(tmp_path
     assert float(model.optimizer.learning_rate.numpy()) == pytest.approx(0.0005)
 
 
+def test_event_files_hold_the_log_as_scalars(tmp_path):
+    import tensorflow as tf
+
+    from edge_pneumo.train.systems.events import event_writer
+
+    events = event_writer(tmp_path)
+    events.on_epoch_end(0, {"loss": 0.75, "val_loss": 0.5})
+    events.on_train_end()
+    for kind, value in (("train", 0.75), ("val", 0.5)):
+        (path,) = (tmp_path / kind).iterdir()
+        records = [tf.compat.v1.Event.FromString(r.numpy()) for r in tf.data.TFRecordDataset(str(path))]
+        (found,) = [v for record in records for v in record.summary.value]
+        assert (found.tag, found.metadata.plugin_data.plugin_name) == ("loss", "scalars")
+        assert tf.make_ndarray(found.tensor) == value
+
+
 def test_batches_see_every_film_once_an_epoch_and_follow_from_the_seed(films):
     pictures = load_pictures(films.split("train").films, InputSpec(128), None, silent)
     steps = -(-len(pictures) // 32)

@@ -36,10 +36,10 @@ def to_network(grey: NDArray[np.uint8], scaling: str) -> NDArray[np.float32]:
     """
     value = np.repeat(grey.astype(np.float32), 3, axis=-1)
     if scaling == "unit":
-        return value / 255
+        return value / np.float32(255)
     if scaling == "symmetric":
         return value / np.float32(127.5) - 1
-    return (value / 255 - IMAGENET_MEAN) / IMAGENET_SPREAD
+    return (value / np.float32(255) - IMAGENET_MEAN) / IMAGENET_SPREAD
 
 
 @dataclass(frozen=True)

@@ -144,6 +144,7 @@ def _run_epochs(
     """Fit, keeping log and state after each epoch; the rows of the log."""
     from tf_keras import callbacks, losses, metrics, optimizers
 
+    from edge_pneumo.train.systems.events import event_writer
     from edge_pneumo.train.systems.keeper import keeper
 
     steps = -(-len(train) // BATCH_SIZE)
@@ -161,7 +162,7 @@ def _run_epochs(
     first = state.epoch if state else 0
     chain = [keep.judge, plateau, keep.save]
     if tensorboard:
-        chain.append(callbacks.TensorBoard(str(out / "tensorboard")))
+        chain.append(event_writer(out / "tensorboard"))
     feed = batches(train, system.scaling, AugmentConfig() if system.augmented else None, seed, first, system.one_box)
     model.fit(feed, steps_per_epoch=steps, initial_epoch=first, epochs=epochs, callbacks=chain, verbose=0)
     return keep.rows
