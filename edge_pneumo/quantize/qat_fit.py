@@ -283,8 +283,14 @@ def _record(run: TrainedRun, dataset: DataSet, options: QatOptions) -> dict[str,
 def _measure(student: Any, run: TrainedRun, proof: Proof, dataset: DataSet, options: QatOptions) -> dict[str, Any]:
     """The evaluator's JSON of the rounded network on the validation films."""
     from edge_pneumo.benchmarks.metrics import evaluate
+    from edge_pneumo.benchmarks.metrics.candidates import candidate_spec
 
-    raw = raw_outputs(student, run.input_spec, proof.images)
-    found = [decode(r, run.decode_spec, g) for r, g in zip(raw, proof.geometry, strict=True)]
+    raw, spec = raw_outputs(student, run.input_spec, proof.images), run.decode_spec
+    found, candidates = (
+        [decode(r, s, g) for r, g in zip(raw, proof.geometry, strict=True)] for s in (spec, candidate_spec(spec))
+    )
     data = {"split": options.split, "split_hash": dataset.split_hash}
-    return evaluate(list(proof.films), found, model={"kind": "qat"}, data=data)
+    return evaluate(
+        list(proof.films), found, candidates=candidates, operating_points=spec.operating_points,
+        model={"kind": "qat"}, data=data,
+    )  # fmt: skip

@@ -72,7 +72,7 @@ def train_detector(
     labels = {film.label for film in train.films}
     if labels != {0, 1}:
         raise DataError(f"the train split needs films with and without opacities, found labels {sorted(labels)}")
-    findings = len(FINDINGS) if any(film.source == "nih" for film in weak) else 0
+    findings = len(FINDINGS) if any(film.findings is not None for film in weak) else 0
     shape = DetectorConfig(config.size_px, config.alpha, config.head_channels, findings, config.dropout)
     model = build_detector(shape)
     start = load_start(model, weights)
@@ -96,8 +96,12 @@ def train_detector(
     for number, stage in enumerate(config.stages):
         if number < fitting.stage:
             continue
+        if stage.films == "masked" and not masked:
+            say(f"stage {stage.name} left out: no --masked folder was given")
+            fitting.stage = number + 1
+            continue
         films = _films_of_stage(stage, config, train.films, weak, masked, cache_dir, say)
-        if number == 0 and fitting.epoch == 0 and start != "random start":
+        if not fitting.rows and start != "random start":
             settle_batch_norm(model, spec_of(stage, config).normalise(films.images[:128]))
         fitting.run_stage(number, stage, films, validation)
     fitting.finish(validation, record)
@@ -266,6 +270,7 @@ def fit_decode(
 ) -> tuple[DecodeSpec, dict[str, Any]]:
     """Calibration, operating points and box threshold from validation films, and what they give there."""
     from edge_pneumo.benchmarks.metrics import evaluate
+    from edge_pneumo.benchmarks.metrics.candidates import candidate_spec
     from edge_pneumo.benchmarks.operating import choose_box_threshold, choose_operating_points, fit_operating
     from edge_pneumo.edge_runtime.decode import decode
 
@@ -278,9 +283,13 @@ def fit_decode(
     if any(film.boxes_xyxy for film in films):
         boxes = [np.array(film.boxes_xyxy, np.float32).reshape(-1, 4) for film in films]
         spec = choose_box_threshold(raw, validation.geometries, boxes, spec)
-    found = [decode(r, spec, g) for r, g in zip(raw, validation.geometries, strict=True)]
-    data = {"split": "val", "split_hash": record["data"]["split_hash"]}
-    return spec, evaluate(validation.films, found, model={"kind": record["kind"]}, data=data)
+    found, candidates = (
+        [decode(r, s, g) for r, g in zip(raw, validation.geometries, strict=True)] for s in (spec, candidate_spec(spec))
+    )
+    return spec, evaluate(
+        films, found, candidates=candidates, operating_points=spec.operating_points,
+        model={"kind": record["kind"]}, data={"split": "val", "split_hash": record["data"]["split_hash"]},
+    )  # fmt: skip
 
 
 def write_log(path: Path, rows: Sequence[dict[str, Any]]) -> None:

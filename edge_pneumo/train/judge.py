@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from edge_pneumo.benchmarks.answers import examine_films, watched
 from edge_pneumo.benchmarks.metrics import evaluate
-from edge_pneumo.edge_runtime.decode import Finding
+from edge_pneumo.benchmarks.metrics.candidates import candidate_spec, shown
+from edge_pneumo.edge_runtime.decode import Finding, decode
 from edge_pneumo.edge_runtime.files import atomic_write
 from edge_pneumo.edge_runtime.predict import Detector
 from edge_pneumo.edge_runtime.result import box_to_dict
 from edge_pneumo.errors import DataError, FilmRefused, UsageFault
 from edge_pneumo.train.data.index import load_dataset
+from edge_pneumo.train.run import TrainedRun, load_run
 
 if TYPE_CHECKING:
     from edge_pneumo.train.data.film import Film
@@ -55,21 +57,27 @@ class Model:
     trained_on: str | None
     source: Any
 
-    def answers(self, films: Sequence[Film], jobs: int | None) -> Iterator[Answer]:
+    def answers(self, films: Sequence[Film], jobs: int | None = None) -> Iterator[Answer]:
         """One finding or refusal for each film, in order, made at the default operating point."""
+        for answer, _ in self.answers_and_candidates(films, jobs):
+            yield answer
+
+    def answers_and_candidates(self, films: Sequence[Film], jobs: int | None = None) -> Iterator[tuple[Answer, Answer]]:
+        """For each film what the model shows, and the same with boxes before the threshold."""
+        spec = self.source.decode_spec
+        wide = candidate_spec(spec)
         if isinstance(self.source, Detector):
             for seen in examine_films(self.source, films, jobs=jobs):
-                yield seen if isinstance(seen, FilmRefused) else finding_of(seen.result.finding)
-        else:
+                if isinstance(seen, FilmRefused):
+                    yield seen, seen
+                else:
+                    yield decode(seen.raw, spec, seen.geometry), decode(seen.raw, wide, seen.geometry)
+        elif isinstance(self.source, TrainedRun):
+            for _, answer in replace(self.source, decode_spec=wide).findings(films):
+                yield (answer if isinstance(answer, FilmRefused) else shown(answer, spec)), answer
+        else:  # a reference system: one box at most, and no threshold of its own
             for _, answer in self.source.findings(films):
-                yield answer
-
-
-def finding_of(finding: Finding | None) -> Finding:
-    """The finding of an answered film."""
-    if finding is None:
-        raise ValueError("an answered film has a finding")
-    return finding
+                yield answer, answer
 
 
 def open_model(model: str | Path) -> Model:
@@ -86,8 +94,6 @@ def open_model(model: str | Path) -> Model:
             raise DataError(
                 f"{path} is not a finished run directory: it has no config.json. Give the --out of `edge-pneumo train`."
             )
-        from edge_pneumo.train.run import load_run
-
         run = load_run(path)
         spec, weights = run.decode_spec, path / "model.weights.h5"
         facts: dict[str, Any] = {"name": path.resolve().name, "kind": run.kind, "path": str(path)}
@@ -144,9 +150,9 @@ def judge(
         known = ", ".join(opened.operating_points)
         raise UsageFault(f"{model} has no operating point {point!r}; choose one of: {known}")
     threshold = opened.operating_points[point]
+    pairs = list(watched(opened.answers_and_candidates(chosen.films, jobs), len(chosen), "evaluating"))
     answers = tuple(
-        answer if isinstance(answer, FilmRefused) else replace(answer, threshold=threshold)
-        for answer in watched(opened.answers(chosen.films, jobs), len(chosen), "evaluating")
+        answer if isinstance(answer, FilmRefused) else replace(answer, threshold=threshold) for answer, _ in pairs
     )
     reference = [film for film in dataset if film.split == "train"]
     apart = bool(reference) and all(film.split != "train" for film in chosen)
@@ -159,6 +165,7 @@ def judge(
         data={"path": str(data), "layout": dataset.layout, "split": split or "all", "split_hash": dataset.split_hash},
         operating_points=opened.operating_points,
         reference=reference if apart else None,
+        candidates=[candidate for _, candidate in pairs],
     )
     result["warnings"] += [f"{data}: {text}" for text in dataset.warnings]
     seen = sum(film.split == "train" for film in chosen)

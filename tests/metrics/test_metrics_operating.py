@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from edge_pneumo.benchmarks.metrics import auc, rsna_score
+from edge_pneumo.benchmarks.metrics.candidates import candidate_spec, shown
 from edge_pneumo.benchmarks.operating import (
     Platt,
     box_scores,
@@ -229,3 +230,13 @@ def test_box_settings_need_boxes():
     raw, geometries, true = network()
     with pytest.raises(DataError, match="none of these films has one"):
         choose_box_threshold(raw, geometries, [[] for _ in true], DecodeSpec())
+
+
+def test_candidates_hold_exactly_what_is_shown():
+    raw, geometries, _ = network(heat=0.5)
+    for most, threshold in ((1, 0.05), (4, 0.02), (3, 0.3)):
+        spec = replace(DecodeSpec(image_weight=1.0, heat_weight=0.0), max_boxes=most, box_threshold=threshold)
+        for outputs, where in zip(raw, geometries, strict=True):
+            wide = decode(outputs, candidate_spec(spec), where)
+            assert shown(wide, spec) == decode(outputs, spec, where)
+            assert len(wide.boxes) >= len(shown(wide, spec).boxes)

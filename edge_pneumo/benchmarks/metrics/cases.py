@@ -46,6 +46,7 @@ class Cases:
     threshold : operating point of the findings (NaN without any).
     group : (n,) index of the patient, 0..patients-1.
     true_boxes, predicted_boxes : per film (k, 4) and (k, 5), source pixels.
+    candidate_boxes : per film (k, 5), boxes before the threshold; the predicted ones where there are no others.
     boxed : (n,) whether a film can be judged by its boxes: negatives, and positives that have any.
     refused : reason -> count.
     refused_positives : of the refused films, those with an opacity.
@@ -59,6 +60,7 @@ class Cases:
     group: NDArray[np.int64]
     true_boxes: tuple[NDArray[np.float64], ...]
     predicted_boxes: tuple[NDArray[np.float64], ...]
+    candidate_boxes: tuple[NDArray[np.float64], ...]
     boxed: NDArray[np.bool_]
     refused: dict[str, int]
     refused_positives: int
@@ -78,23 +80,30 @@ class Cases:
             group=self.group[keep],
             true_boxes=tuple(self.true_boxes[i] for i in keep),
             predicted_boxes=tuple(self.predicted_boxes[i] for i in keep),
+            candidate_boxes=tuple(self.candidate_boxes[i] for i in keep),
             boxed=self.boxed[keep],
         )
 
 
-def pair(films: Sequence[LabelledFilm], findings: Sequence[Finding | FilmRefused]) -> Cases:
-    """Lay films and their findings out for the evaluator.
+def pair(
+    films: Sequence[LabelledFilm],
+    findings: Sequence[Finding | FilmRefused],
+    candidates: Sequence[Finding | FilmRefused] | None = None,
+) -> Cases:
+    """Lay films and their findings out for the evaluator; `candidates` are findings with boxes before the threshold.
 
     Raises
     ------
     UsageFault : there are not as many findings as films, or they were made at different thresholds.
     """
-    if len(films) != len(findings):
-        raise UsageFault(f"{len(films)} films but {len(findings)} findings: one finding or refusal is needed per film")
+    for given in (findings, candidates):
+        if given is not None and len(films) != len(given):
+            raise UsageFault(f"{len(films)} films but {len(given)} findings: one finding or refusal is needed per film")
     kept: list[tuple[Any, Finding]] = []
+    offered: list[Finding | FilmRefused] = []
     refused: Counter[str] = Counter()
     refused_positives, unlabelled, broken = 0, 0, 0
-    for film, finding in zip(films, findings, strict=True):
+    for film, finding, candidate in zip(films, findings, candidates or findings, strict=True):
         if film.label not in (0, 1):
             unlabelled += 1
         elif isinstance(finding, FilmRefused):
@@ -106,14 +115,12 @@ def pair(films: Sequence[LabelledFilm], findings: Sequence[Finding | FilmRefused
             refused_positives += film.label
         else:
             kept.append((film, finding))
+            offered.append(candidate)
     thresholds = {finding.threshold for _, finding in kept}
     if len(thresholds) > 1:
         raise UsageFault(f"the findings were made at {len(thresholds)} different thresholds; evaluate one at a time")
     labels = np.array([film.label == 1 for film, _ in kept], bool)
     true = tuple(true_array(film.boxes_xyxy) for film, _ in kept)
-    predicted = tuple(
-        predicted_array([(b.x1, b.y1, b.x2, b.y2, b.score) for b in finding.boxes]) for _, finding in kept
-    )
     boxed = ~labels | np.array([len(t) > 0 for t in true], bool)
     groups = np.unique([str(film.group) for film, _ in kept], return_inverse=True)[1] if kept else np.zeros(0, np.int64)
     return Cases(
@@ -123,12 +130,19 @@ def pair(films: Sequence[LabelledFilm], findings: Sequence[Finding | FilmRefused
         threshold=thresholds.pop() if thresholds else float("nan"),
         group=np.asarray(groups, np.int64),
         true_boxes=true,
-        predicted_boxes=predicted,
+        predicted_boxes=tuple(_boxes(finding) for _, finding in kept),
+        candidate_boxes=tuple(_boxes(candidate) for candidate in offered),
         boxed=boxed,
         refused=dict(refused.most_common()),
         refused_positives=refused_positives,
         warnings=tuple(_warnings(labels, boxed, refused, refused_positives, unlabelled, broken)),
     )
+
+
+def _boxes(finding: Finding | FilmRefused) -> NDArray[np.float64]:
+    """Boxes of a finding (k, 5) by falling score; none of a refusal."""
+    boxes = () if isinstance(finding, FilmRefused) else finding.boxes
+    return predicted_array([(b.x1, b.y1, b.x2, b.y2, b.score) for b in boxes])
 
 
 def _warnings(

@@ -49,7 +49,7 @@ def to_coco(cases: Cases) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             box = [float(x1), float(y1), float(x2 - x1), float(y2 - y1)]
             row = {"id": len(annotations) + 1, "image_id": image_id, "category_id": 1, "iscrowd": 0}
             annotations.append(row | {"bbox": box, "area": box[2] * box[3]})
-        for x1, y1, x2, y2, score in cases.predicted_boxes[index]:
+        for x1, y1, x2, y2, score in cases.candidate_boxes[index]:
             box = [float(x1), float(y1), float(x2 - x1), float(y2 - y1)]
             results.append({"image_id": image_id, "category_id": 1, "bbox": box, "score": float(score)})
     truth = {

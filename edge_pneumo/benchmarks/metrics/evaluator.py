@@ -23,6 +23,9 @@ CURVE_POINTS = 200
 
 HISTOGRAM_BINS = 20
 
+FROC_END = 4.0
+"""False boxes a film at which the FROC curve ends; nobody looks at more."""
+
 
 def evaluate(
     films: Sequence[LabelledFilm],
@@ -34,6 +37,7 @@ def evaluate(
     data: Mapping[str, Any] | None = None,
     operating_points: Mapping[str, float] | None = None,
     reference: Sequence[LabelledFilm] | None = None,
+    candidates: Sequence[Finding | FilmRefused] | None = None,
 ) -> dict[str, Any]:
     """Judge findings by the films' labels.
 
@@ -46,6 +50,8 @@ def evaluate(
     model, data : facts to carry into the result (name, sha256; folder, split, hash of the split).
     operating_points : name -> threshold, to report sensitivity and specificity at each.
     reference : films that the trivial baselines learn from (the train split); None: from `films` themselves.
+    candidates : the same findings with boxes before the threshold (decoded with `candidates.candidate_spec`), for
+        average precision and FROC; None: from the boxes of `findings`, which ends both at the threshold.
 
     Returns
     -------
@@ -56,7 +62,7 @@ def evaluate(
     ------
     UsageFault : findings and films do not pair up.
     """
-    cases = pair(films, findings)
+    cases = pair(films, findings, candidates)
     groups = subgroups.members(cases)
     boxes, points = figures.box_measure(cases), figures.operating_measure(operating_points or {})
     parts = (figures.film_measure, boxes, points, subgroups.subgroup_measure(groups))
@@ -79,6 +85,7 @@ def evaluate(
         "confusion": confusion,
         "threshold": None if np.isnan(cases.threshold) else cases.threshold,
         "operating_points": _operating(cases, operating_points or {}, samples),
+        "boxes_swept": "shown" if candidates is None else "candidates",
         "coco": coco.coco_summary(cases),
         "classes": classification.class_report(confusion),
         "subgroups": table,
@@ -118,8 +125,9 @@ def _curves(cases: Cases) -> dict[str, Any]:
     kept = np.flatnonzero(cases.boxed)
     true = [cases.true_boxes[i] for i in kept]
     if any(len(t) for t in true):
-        found = detection.collect(true, [cases.predicted_boxes[i] for i in kept], detection.FROC_IOU)
-        curves["froc"] = _thin(*detection.froc_curve(found))
+        found = detection.collect(true, [cases.candidate_boxes[i] for i in kept], detection.FROC_IOU)
+        x, y = detection.froc_curve(found)
+        curves["froc"] = _thin(x[x <= FROC_END], y[x <= FROC_END])
     return curves
 
 

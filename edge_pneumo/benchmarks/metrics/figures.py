@@ -65,16 +65,20 @@ def support(cases: Cases, threshold: float | None = None) -> dict[str, int]:
 def box_measure(cases: Cases) -> Measure:
     """A measure of `BOX_FIGURES` and `froc/RATE`; matches every film once, here.
 
+    The RSNA score and mean IoU judge the boxes shown; average precision and FROC all candidates (see `candidates`).
+
     Films with an opacity but no true box cannot be judged and are left out; all NaN when no film has a true box and
     some have an opacity.
     """
     names = (*BOX_FIGURES, *(f"froc/{name}" for name in FROC_NAMES))
     kept = np.flatnonzero(cases.boxed)
     true, predicted = [cases.true_boxes[i] for i in kept], [cases.predicted_boxes[i] for i in kept]
+    candidates = [cases.candidate_boxes[i] for i in kept]
     scores = detection.rsna_film_scores(true, predicted)
     scored = ~np.isnan(scores)
-    found = detection.collect(true, predicted, detection.COCO_IOUS)
-    lenient = detection.collect(true, predicted, detection.FROC_IOU)
+    shown = detection.collect(true, predicted, detection.FROC_IOU)
+    found = detection.collect(true, candidates, detection.COCO_IOUS)
+    lenient = detection.collect(true, candidates, detection.FROC_IOU)
     judged = bool(scored.any()) and (bool(found.true_count.sum()) or not cases.labels.any())
 
     def measure(_: Cases, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
@@ -87,7 +91,7 @@ def box_measure(cases: Cases) -> Measure:
             "rsna_score": classification.divide(weights @ np.where(scored, scores, 0), weights @ scored.astype(float)),
             "ap50": precision[0],
             "coco_ap": np.mean(precision, axis=0),
-            "mean_iou": detection.weighted_mean_iou(found, weights),
+            "mean_iou": detection.weighted_mean_iou(shown, weights),
         } | {f"froc/{name}": froc[:, k] for k, name in enumerate(FROC_NAMES)}
 
     return measure

@@ -18,7 +18,7 @@ CAPTIONS = {
     "precision_recall": "Precision and recall; precision depends on how common opacities are among these films.",
     "histogram": "Probabilities of films with and without an opacity.",
     "reliability": "Calibration: of films given a probability, how many have an opacity. Numbers are films.",
-    "froc": "FROC: opacities found (IoU at least .40) against false boxes; it ends where no more boxes are shown.",
+    "froc": "FROC: opacities found (IoU at least .40) against false boxes, over all thresholds.",
     "subgroups_auc": "AUC of subgroups with 95 % intervals; dashed: all films; pale: too few to judge.",
     "subgroups_sensitivity": "Sensitivity of subgroups with 95 % intervals; dashed: all films; pale: too few to judge.",
 }
