@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ class FilmPool:
     def __init__(self, setup: WorkerSetup, jobs: int, *, time_limit_s: float = TIME_LIMIT_S) -> None:
         self.setup, self.jobs, self.time_limit_s = setup, jobs, time_limit_s
 
-    def run(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
+    def run(self, tasks: Iterable[Task]) -> Generator[Outcome, None, None]:
         """Outcomes in the order of `tasks`, which are taken as there is room.
 
         However the iteration ends (all done, error, Ctrl-C, the caller stops), no process is left behind.

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from edge_pneumo.edge_runtime.bundle import Bundle, open_bundle
 from edge_pneumo.edge_runtime.decode import RawOutputs, decode
@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # numpy's and pydicom's types are only for the reader
 
     from edge_pneumo.edge_runtime.sources import Source
 
-    FilmSource = str | Path | bytes | NDArray[np.generic] | pydicom.Dataset | Source
+    FilmSource = str | Path | bytes | BinaryIO | NDArray[np.generic] | pydicom.Dataset | Source
 
 
 @dataclass(frozen=True)
@@ -165,8 +165,8 @@ class Detector:
 
         Parameters
         ----------
-        source : path, the bytes of a DICOM, PNG or JPEG file, a grey (h, w) uint8 or uint16 array in display polarity
-            (bright bone), or a pydicom Dataset.
+        source : path, the bytes of a DICOM, PNG or JPEG file, such a file open for reading, a grey (h, w) uint8 or uint16
+            array in display polarity (bright bone), or a pydicom Dataset.
         operating_point : name of a threshold in the model file (`detector.operating_points`); None for its default.
         force : answer films that the door would refuse (not a chest, not frontal …).
         name : what to call the film in the result; the path by default.

@@ -108,6 +108,7 @@ def _results(
         lines = ResultLines(output, resume=skip_done)
         if lines.models:
             lines.check_model(*_model_and_threshold(request))
+        lines.start()
         try:
             yield lines.write, (lambda task: task.name in lines.done) if skip_done else None
         except BaseException:

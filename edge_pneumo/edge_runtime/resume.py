@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from edge_pneumo.edge_runtime.files import atomic_write
 from edge_pneumo.errors import DataError, UsageFault, WriteFailed
 
 
@@ -22,39 +23,57 @@ class ResultLines:
     Parameters
     ----------
     path : the final name.
-    resume : keep what an earlier run answered.
+    resume : keep what an earlier run answered; `done` then has its films, `models` what answered them.
 
     Raises
     ------
     DataError : a line of an earlier run is no result.
-    WriteFailed : the place cannot be written.
+    WriteFailed : the place cannot be read.
     """
 
     def __init__(self, path: str | Path, *, resume: bool = False) -> None:
         self.path, self.part = Path(path), Path(f"{path}.part")
         self.done: set[str] = set()
         self.models: set[tuple[str, float]] = set()
+        self._earlier = [p for p in (self.part, self.path) if resume and p.exists()]
+        self._stream: IO[bytes] | None = None
+        with _writing(self.path):
+            for _ in self._earlier_lines():
+                pass
+
+    def check_model(self, sha256: str, threshold: float) -> None:
+        """Raise UsageFault when the earlier lines came from another model or operating point: one file, one meaning."""
+        for other_sha256, other_threshold in self.models:
+            if (other_sha256, other_threshold) != (sha256, threshold):
+                raise UsageFault(
+                    f"{self.path} holds results of model {other_sha256[:12]} at threshold {other_threshold:g}; this "
+                    f"run uses {sha256[:12]} at {threshold:g}. Give another -o, or the same --model and "
+                    "--operating-point."
+                )
+
+    def start(self) -> None:
+        """Open the .part file, with the earlier lines in it. Nothing was written before.
+
+        Raises
+        ------
+        WriteFailed : the place cannot be written.
+        """
         with _writing(self.part):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            if resume:
-                self._take_over()
-            self._stream: IO[bytes] = self.part.open("ab" if resume else "wb", buffering=0)
+            if self._earlier:
+                self.done.clear()
+                with atomic_write(self.part) as stream:
+                    stream.writelines(self._earlier_lines())
+            self._stream = self.part.open("ab" if self._earlier else "wb", buffering=0)
 
-    def _take_over(self) -> None:
-        """Bring the lines of an earlier run into the .part file: its own first, then those of a finished run."""
-        kept = 0
-        if self.part.exists():
-            with self.part.open("rb") as stream:
+    def _earlier_lines(self) -> Iterator[bytes]:
+        """Lines of earlier runs, one a film: an unfinished run's first, then a finished one's."""
+        for path in self._earlier:
+            with path.open("rb") as stream:
                 for line in stream:
-                    if line.endswith(b"\n"):  # what follows the last line feed was being written when the run ended
-                        self._note(line, self.part)
-                        kept += len(line)
-            os.truncate(self.part, kept)
-        if self.path.exists():
-            with self.path.open("rb") as old, self.part.open("ab") as new:
-                for line in old:
-                    if self._note(line, self.path):
-                        new.write(line.rstrip(b"\n") + b"\n")
+                    # what follows the last line feed of a .part file was being written when its run ended
+                    if (path != self.part or line.endswith(b"\n")) and self._note(line, path):
+                        yield line.rstrip(b"\n") + b"\n"
 
     def _note(self, line: bytes, where: Path) -> bool:
         """Remember a line's film and model; False when the film is known already."""
@@ -73,18 +92,10 @@ class ResultLines:
         self.done.add(name)
         return True
 
-    def check_model(self, sha256: str, threshold: float) -> None:
-        """Raise UsageFault when the earlier lines came from another model or operating point: one file, one meaning."""
-        for other_sha256, other_threshold in self.models:
-            if (other_sha256, other_threshold) != (sha256, threshold):
-                raise UsageFault(
-                    f"{self.path} holds results of model {other_sha256[:12]} at threshold {other_threshold:g}; this "
-                    f"run uses {sha256[:12]} at {threshold:g}. Give another -o, or the same --model and "
-                    "--operating-point."
-                )
-
     def write(self, text: str) -> None:
-        """Append whole lines."""
+        """Append whole lines; only after `start`."""
+        if self._stream is None:
+            raise ValueError("not started")
         data = memoryview(text.encode())
         with _writing(self.part):
             while data:
@@ -92,6 +103,8 @@ class ResultLines:
 
     def finish(self) -> None:
         """Give the lines their final name."""
+        if self._stream is None:
+            raise ValueError("not started")
         with _writing(self.path):
             os.fsync(self._stream.fileno())
             self._stream.close()
@@ -99,7 +112,8 @@ class ResultLines:
 
     def leave(self) -> None:
         """Stop here; the .part file stays for a run with `resume`."""
-        self._stream.close()
+        if self._stream is not None:
+            self._stream.close()
 
 
 @contextmanager

@@ -7,8 +7,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from predict_films import dicom_chest
 from hostile_sources import Hangs, Kills
+from predict_films import dicom_chest
 
 from edge_pneumo.edge_runtime import pool as pool_module
 from edge_pneumo.edge_runtime.pool import FilmPool, default_jobs, usable_cores
@@ -96,7 +96,7 @@ def test_a_model_that_cannot_be_opened_is_said_once(model: str, setup: WorkerSet
 
 def test_workers_that_cannot_start(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool_module.sys, "executable", "/bin/false")
-    with pytest.raises(InputRefused, match="no worker process can start here: it ended with status 1. Try --jobs 1"):
+    with pytest.raises(InputRefused, match=r"no worker process can start here: it ended with status 1\. Try"):
         list(FilmPool(WorkerSetup(model), 2).run([Task("film", dicom_chest(1))]))
 
 

@@ -27,7 +27,7 @@ def write_output(
     ----------
     kind : a key of `SUFFIXES`.
     path : the file to write.
-    source : the film, as `Detector.examine` got it.
+    source : the film, as `Detector.examine` got it (an open file can be read only once: give its path or bytes).
     examination : what it answered.
     heat : draw the heat map (overlay and sc).
 

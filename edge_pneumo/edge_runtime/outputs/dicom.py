@@ -104,7 +104,7 @@ def equipment(model: ModelIdentity) -> dict[str, Any]:
     return {
         "manufacturer": MANUFACTURER,
         "manufacturer_model_name": PRODUCT,
-        "software_versions": (f"{PRODUCT} {__version__}"[:64], f"{model.name} {model.version}"[:64]),
+        "software_versions": [f"{PRODUCT} {__version__}"[:64], f"{model.name} {model.version}"[:64]],
         "device_serial_number": model.sha256,  # 64 characters: the limit of LO
     }
 

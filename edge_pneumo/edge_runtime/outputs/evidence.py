@@ -193,4 +193,5 @@ def _text(text: str, longest: int, *, cut: bool, groups: bool) -> str | None:
     too_long = any(len(part) > longest for part in (text.split("=") if groups else [text]))
     if not text or not text.isprintable() or "\\" in text or (too_long and not cut):
         return None
-    return text[:longest] if too_long else text
+    # a description is cut by bytes: the standard counts characters, but programs (dciodvfy for one) count bytes
+    return text.encode()[:longest].decode(errors="ignore").strip() if cut else text
