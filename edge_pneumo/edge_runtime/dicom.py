@@ -65,7 +65,8 @@ def read_dicom(
         colours = palette(header, pixels, name)
         pixels = np.asarray(Image.fromarray(colours).convert("L"))
     elif colours is None:
-        how = how if stored.shifted else replace(how, high_bit=layout.stored - 1)
+        if not stored.shifted and how.high_bit != layout.stored - 1:
+            how = replace(how, high_bit=layout.stored - 1)
         pixels, doubts = render(pixels, how)
         remarks += doubts
     return Picture(pixels, layout.columns, layout.rows, colours, warnings + remarks), facts

@@ -7,6 +7,7 @@ are macOS's `__MACOSX` companions.
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import zipfile
 import zlib
@@ -46,7 +47,7 @@ class Source:
             if self.path == "-":
                 return sys.stdin.buffer.read(limit)
             if self.member is None:
-                return _regular(Path(self.path), self.name, limit)
+                return _regular(self.path, self.name, limit)
             with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as stream:
                 return stream.read(limit)  # bounded, whatever size the archive claims
         except (
@@ -66,12 +67,16 @@ class Source:
             ) from error
 
 
-def _regular(path: Path, name: str, limit: int) -> bytes:
-    if not path.is_file():
-        kind = "a folder" if path.is_dir() else "not a regular file" if path.exists() else "no such file"
-        raise FilmRefused("unreadable", f"{name}: {kind}. Give a DICOM, PNG or JPEG file.")
-    with path.open("rb", buffering=0) as stream:
-        return stream.read(limit)
+def _regular(path: str, name: str, limit: int) -> bytes:
+    """A regular file's bytes; nothing else is opened to the end, since a pipe or a device may have none."""
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(handle, "rb", buffering=0) as stream:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+            raise FilmRefused("unreadable", f"{name}: {kind}. Give a DICOM, PNG or JPEG file.")
+        # The exact size: asking for `limit` would have Python set aside that much for every film.
+        return stream.read(min(limit, status.st_size + 1))
 
 
 def find_films(paths: Iterable[str | Path]) -> Iterator[Source]:
