@@ -45,13 +45,12 @@ def film_label(film: Film, geometry: Geometry, weak_box: float) -> FilmLabel:
     weak_box : weight of heat and box terms where boxes are NIH's own, which are fewer and looser than RSNA's.
     """
     boxes = geometry.to_input(np.array(film.boxes_xyxy, np.float32).reshape(-1, 4))
-    if film.source != "nih":
+    if film.findings is None:
         return FilmLabel(float(film.label), boxes, weight=film.weight)
-    named = set((film.class_name or "").split("|"))
-    findings = np.array([name in named for name in FINDINGS], np.float32)
+    findings = np.array([name in film.findings for name in FINDINGS], np.float32)
+    if film.weight == 1.0:  # boxed, or seen by a radiologist
+        return FilmLabel(float(film.label), boxes, bool(len(boxes)) or not film.label, weak_box, findings)
     miss = 1 - OPACITY_OTHERWISE
-    for name in named:
+    for name in film.findings:
         miss *= 1 - OPACITY_GIVEN.get(name, 0.0)
-    opacity = 1 - miss if not len(boxes) else max(1 - miss, 0.85)
-    known = len(boxes) > 0 or not findings.any()
-    return FilmLabel(opacity, boxes, known, weak_box, findings, film.weight)
+    return FilmLabel(1 - miss, boxes, not film.findings, weak_box, findings)

@@ -31,6 +31,7 @@ class Film:
     split : "train", "val", "test", or None.
     weight : how far the label may be trusted, 1.0 for a radiologist's.
     read : gives the file's bytes. Can be pickled, so that films may travel to other processes.
+    findings : NIH's text-mined words for the film (empty: "No Finding"); None where no such table speaks of it.
     known : facts that a table gave; None to have them read from the film's own header when first asked for.
     """
 
@@ -45,6 +46,7 @@ class Film:
     split: str | None = None
     weight: float = 1.0
     known: Facts | None = field(default=None, compare=False)
+    findings: tuple[str, ...] | None = None
 
     @cached_property
     def facts(self) -> Facts:

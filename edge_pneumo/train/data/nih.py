@@ -95,6 +95,7 @@ def _film(store: Store, image: str, name: str, row: Row) -> Film:
         source="nih",
         weight=1.0 if row.seen_by_radiologist or boxes else WEAK_WEIGHT,
         known=facts,
+        findings=tuple(word for word in row.findings if not is_normal(word)),
     )
 
 
