@@ -203,8 +203,8 @@ def _golden(bundle: Bundle, engine: Engine) -> tuple[dict[str, Any] | None, Chec
     why = _why_not_exact(bundle, engine, golden)
     units = "levels of 256" if engine.outputs["heat"].scale else "in real units"
     found = (
-        f"{result.differing} of {result.total} numbers differ from {golden.runtime}, by at most {result.largest:g} {units}; "
-        f"probability by at most {result.probability:.4f}: {why}"
+        f"{result.differing} of {result.total} numbers differ from {golden.runtime}, by at most {result.largest:g} "
+        f"{units}; probability by at most {result.probability:.4f}: {why}"
     )
     if result.probability <= TOLERATED_PROBABILITY:
         return _as_json(result, why), Check(

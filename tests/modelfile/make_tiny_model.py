@@ -2,12 +2,13 @@
 
     python tests/modelfile/make_tiny_model.py tests/data/tiny.tflite          needs the extra `train`
 
+`--size-px 256 --alpha 1.0 --precision float32` and the like make the larger ones whose instructions docs/arm.md lists.
 Weights are drawn at random with batch-norm statistics fitted to drawn films, so that all outputs vary with the input.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 from collections.abc import Iterator
 from typing import Any
@@ -20,17 +21,16 @@ from edge_pneumo.edge_runtime.golden import golden_inputs, make_golden
 from edge_pneumo.edge_runtime.preprocess import InputSpec
 from edge_pneumo.train.detector import DetectorConfig, build_detector
 
-SPEC = InputSpec(size_px=64)
 OUTPUTS = ("image_logit", "heat", "ltrb")
 
 
-def random_detector() -> Any:
-    """An untrained detector whose outputs vary: statistics fitted, biases drawn."""
+def random_detector(config: DetectorConfig) -> Any:
+    """An untrained detector whose outputs vary: statistics fitted, last layers drawn."""
     import tf_keras
 
     tf_keras.utils.set_random_seed(7)
-    model = build_detector(DetectorConfig(size_px=SPEC.size_px, alpha=0.35, head_channels=16))
-    films = SPEC.normalise(golden_inputs(SPEC, 64, seed=1))
+    model, spec = build_detector(config), InputSpec(config.size_px)
+    films = spec.normalise(golden_inputs(spec, 64 * 64 // config.size_px, seed=1))
     for layer in model.layers:
         if layer.name.endswith("_bn"):
             layer.momentum = 0.8
@@ -43,11 +43,11 @@ def random_detector() -> Any:
     return model
 
 
-def convert(model: Any, *, integer: bool = True) -> bytes:
+def convert(model: Any, spec: InputSpec, *, integer: bool = True) -> bytes:
     """A .tflite with a signature of named outputs, full integer or float32."""
     import tensorflow as tf
 
-    shape = (1, SPEC.size_px, SPEC.size_px, 1)
+    shape = (1, spec.size_px, spec.size_px, 1)
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="film")])
     def serve(film: Any) -> dict[str, Any]:
@@ -55,9 +55,9 @@ def convert(model: Any, *, integer: bool = True) -> bytes:
         return {name: answer[name] for name in OUTPUTS}
 
     def films() -> Iterator[dict[str, Any]]:
-        for grey in golden_inputs(SPEC, 32, seed=2):
+        for grey in golden_inputs(spec, 32, seed=2):
             grey[0, :2, 0] = 0, 255  # the full range, so that the converter finds scale 1/127.5 and zero point 128
-            yield {"film": SPEC.normalise(grey[np.newaxis])}
+            yield {"film": spec.normalise(grey[np.newaxis])}
 
     with tempfile.TemporaryDirectory() as folder:
         tf.saved_model.save(model, folder, signatures={"serving_default": serve})
@@ -70,23 +70,39 @@ def convert(model: Any, *, integer: bool = True) -> bytes:
         return converter.convert()
 
 
-def write_tiny(path: str, tflite: bytes, precision: str = "int8", dtype: str = "uint8") -> None:
+def write_model(path: str, tflite: bytes, spec: InputSpec, name: str, precision: str = "int8") -> None:
     """The model file around a network of `convert`."""
     metadata = {
-        "name": "tiny-test-model",
+        "name": name,
         "version": "1",
         "created": "2026-01-01T00:00:00+00:00",
         "precision": precision,
-        "input": describe_input(SPEC, dtype),
+        "input": describe_input(spec, "uint8" if precision == "int8" else "float32"),
         "decode": describe_decode(DecodeSpec(operating_points={"balanced": 0.5, "sensitive": 0.2})),
         "training_data": {"note": "none: random weights, for tests only"},
         "metrics": {},
         "licence": "Apache-2.0",
         "intended_use": "Tests of the model file and the runtime. It finds nothing.",
     }
-    card = "# tiny-test-model\n\nRandom weights, for tests only.\n"
-    write_bundle(path, tflite, metadata, card=card, golden=make_golden(tflite, SPEC))
+    card = f"# {name}\n\nRandom weights, for tests only.\n"
+    write_bundle(path, tflite, metadata, card=card, golden=make_golden(tflite, spec))
+
+
+def main() -> None:
+    """Command line of this script."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out")
+    parser.add_argument("--size-px", type=int, default=64)
+    parser.add_argument("--alpha", type=float, default=0.35)
+    parser.add_argument("--head-channels", type=int, default=16)
+    parser.add_argument("--precision", choices=["int8", "float32"], default="int8")
+    parser.add_argument("--name", default="tiny-test-model")
+    given = parser.parse_args()
+    spec = InputSpec(size_px=given.size_px)
+    config = DetectorConfig(size_px=given.size_px, alpha=given.alpha, head_channels=given.head_channels)
+    network = convert(random_detector(config), spec, integer=given.precision == "int8")
+    write_model(given.out, network, spec, given.name, given.precision)
 
 
 if __name__ == "__main__":
-    write_tiny(sys.argv[1], convert(random_detector()))
+    main()

@@ -1,0 +1,1 @@
+"""ARM without ARM: emulated Raspberry Pis for functional tests and instruction counts. Instructions, never time."""
