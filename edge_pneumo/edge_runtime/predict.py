@@ -165,8 +165,8 @@ class Detector:
 
         Parameters
         ----------
-        source : path, the bytes of a DICOM, PNG or JPEG file, such a file open for reading, a grey (h, w) uint8 or uint16
-            array in display polarity (bright bone), or a pydicom Dataset.
+        source : path, the bytes of a DICOM, PNG or JPEG file, such a file open for reading, a grey (h, w) uint8 or
+            uint16 array in display polarity (bright bone), or a pydicom Dataset.
         operating_point : name of a threshold in the model file (`detector.operating_points`); None for its default.
         force : answer films that the door would refuse (not a chest, not frontal …).
         name : what to call the film in the result; the path by default.
