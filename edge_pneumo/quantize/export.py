@@ -91,8 +91,12 @@ def _convert(model: Any, settings: Callable[[Any], None]) -> bytes:
     shape = (1, *model.inputs[0].shape[1:])
     signature = [tf.TensorSpec(shape, tf.float32, name="film")]
     function = tf.function(lambda film: named_outputs(model, film), input_signature=signature)
+    # the converter saves what it is given: of a Keras model every layer's functions, five times the work; so it gets
+    # the one function and the variables that this function needs
+    holder = tf.Module()
+    holder.kept = list(model.variables)
     with quiet_converter():
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], model)
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], holder)
         settings(converter)
         return converter.convert()
 

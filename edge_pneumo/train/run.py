@@ -24,6 +24,8 @@ from edge_pneumo.edge_runtime.decode import DecodeSpec, Finding, RawOutputs, dec
 from edge_pneumo.edge_runtime.files import atomic_write
 from edge_pneumo.edge_runtime.preprocess import Geometry, InputSpec
 from edge_pneumo.errors import DataError, FilmRefused, MissingExtra, UsageFault
+from edge_pneumo.train.half import WEIGHTS as HALF_WEIGHTS
+from edge_pneumo.train.half import default_run_path, load_half
 
 if TYPE_CHECKING:
     from edge_pneumo.train.data.index import Film
@@ -165,12 +167,14 @@ def build_from_config(config: dict[str, Any], findings: bool = False) -> Any:
 def load_run(path: str | Path) -> Any:
     """Open a run directory: a `TrainedRun` for a detector, float or quantisation-aware, or a reference system.
 
+    "default" is the float original of the embedded model, which the package carries in half precision.
+
     Raises
     ------
     UsageFault : no such directory. DataError : not a finished run, or damaged. MissingExtra : no TensorFlow.
     """
-    path = Path(path)
-    if str(path) != "default" and not path.is_dir():
+    path = default_run_path() if str(path) == "default" else Path(path)
+    if not path.is_dir():
         raise UsageFault(
             f"no run directory at {path}; give the --out of `edge-pneumo train`, a .tflite file, or `default`"
         )
@@ -183,8 +187,8 @@ def load_run(path: str | Path) -> Any:
         return load_system(path)
     if kind not in ("detector", "qat"):
         raise DataError(f"{path / 'config.json'}: expected kind detector, qat or system, found {kind!r}")
-    weights = path / "model.weights.h5"
-    if not weights.is_file():
+    weights, half = path / "model.weights.h5", path / HALF_WEIGHTS
+    if not weights.is_file() and not half.is_file():
         unfinished = " Training did not finish: go on with --resume." if (path / "state.npz").exists() else ""
         raise DataError(f"{path} has no model.weights.h5.{unfinished}")
     spec = DecodeSpec(**read_json(path / "decode.json"))
@@ -194,7 +198,10 @@ def load_run(path: str | Path) -> Any:
         model = load_qat_model(path)
     else:
         model = build_from_config(config)
-        load_weights(model, weights)
+        if weights.is_file():
+            load_weights(model, weights)
+        else:
+            load_half(model, half)
     return TrainedRun(path, kind, config, model, input_spec(config), spec)
 
 

@@ -1,5 +1,5 @@
-"""A detector in miniature: the real one's operators and outputs in a dozen layers, whose heads are fitted in closed form
-so that it finds bright blobs. Small enough to convert in a second or two."""
+"""A detector in miniature: the real one's operators and outputs in a dozen layers, whose heads are fitted in closed
+form so that it finds bright blobs. Small enough to convert in a second or two."""
 
 from __future__ import annotations
 
@@ -35,9 +35,15 @@ def make_films(count: int, seed: int = 0, splits: tuple[str, ...] = ("train", "v
         facts = Facts(view="AP" if index % 4 < 2 else "PA")
         films.append(
             Film(
-                f"film{index:03d}", f"film{index:03d}.png", index % 2, Png(picture), boxes_xyxy=boxes,
-                group=f"patient{index // 2}", split=split, known=facts,
-            )  # fmt: skip
+                f"film{index:03d}",
+                f"film{index:03d}.png",
+                index % 2,
+                Png(picture),
+                boxes_xyxy=boxes,
+                group=f"patient{index // 2}",
+                split=split,
+                known=facts,
+            )
         )
     return DataSet(tuple(films), "blobs", "made")
 
@@ -60,22 +66,18 @@ def pictures(dataset: DataSet) -> np.ndarray:
 
 
 def build_mini():
-    """Input -> stride 16 through convolutions, a residual block and depthwise kernels -> the detector's three outputs."""
+    """Input -> stride 16 by convolutions, a residual block and depthwise kernels -> the detector's three outputs."""
     from tf_keras import Model, initializers, layers
 
     def conv(x, filters, kernel, stride, name, relu=True):
         start = initializers.HeNormal(seed=len(name))
-        x = layers.Conv2D(
-            filters, kernel, stride, "same", use_bias=False, name=name, kernel_initializer=start
-        )(x)
+        x = layers.Conv2D(filters, kernel, stride, "same", use_bias=False, name=name, kernel_initializer=start)(x)
         x = layers.BatchNormalization(name=f"{name}_bn")(x)
         return layers.ReLU(6.0, name=f"{name}_relu")(x) if relu else x
 
     def depthwise(x, stride, name):
         start = initializers.HeNormal(seed=stride)
-        x = layers.DepthwiseConv2D(
-            3, stride, "same", use_bias=False, name=name, depthwise_initializer=start
-        )(x)
+        x = layers.DepthwiseConv2D(3, stride, "same", use_bias=False, name=name, depthwise_initializer=start)(x)
         x = layers.BatchNormalization(name=f"{name}_bn")(x)
         return layers.ReLU(6.0, name=f"{name}_relu")(x)
 

@@ -46,7 +46,9 @@ def test_int8_holds_no_float_tensor_and_grey_levels_exactly(converted):
 
 def test_kernels_have_a_scale_for_each_channel(converted):
     path, _ = converted
-    kernels = [t for t in read_graph(path.read_bytes()).tensors if t.dtype == "int8" and len(t.shape) == 4 and t.shape[0] != 1]
+    kernels = [
+        t for t in read_graph(path.read_bytes()).tensors if t.dtype == "int8" and len(t.shape) == 4 and t.shape[0] != 1
+    ]
     assert kernels and all(len(t.scales) == t.shape[0] for t in kernels)
 
 
@@ -94,7 +96,7 @@ def test_without_labels_the_gate_is_parity_and_the_file_says_so(mini, blobs, tmp
 
 
 def test_int8_answers_like_the_float_model(converted, mini, blobs):
-    """The engine on the file against Keras on the same pixels: correlation of the heat, an oracle apart from the gate."""
+    """The engine on the file against Keras on the same pixels: an oracle apart from the gate."""
     from edge_pneumo.train.run import raw_outputs
 
     path, _ = converted

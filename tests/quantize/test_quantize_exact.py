@@ -1,4 +1,4 @@
-"""Rewrites that must not change an answer: equalisation, the grey fold of an RGB kernel, normalisation by scale alone."""
+"""Rewrites that must not change an answer: equalisation, the grey fold of an RGB kernel, free normalisation."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_the_start_weights_use_that_fold(tmp_path):
 
 
 def test_grey_levels_are_normalised_by_scale_and_zero_point_alone():
-    """The int8 input's own arithmetic, (q - zero point) x scale, is `InputSpec.normalise` to the last bit, for all 256."""
+    """The int8 input's own arithmetic, (q - zero point) x scale, is `InputSpec.normalise` to the last bit."""
     levels = np.arange(256, dtype=np.uint8)
     stored = (levels.astype(np.int16) - 128).astype(np.int8)  # what QUANTIZE makes of uint8
     real = (stored.astype(np.float32) - np.float32(0)) * np.float32(1 / 127.5)

@@ -1,4 +1,4 @@
-"""A channel with a hundredfold weight range: refused with one scale a kernel, explained at the right layer, repaired."""
+"""A channel with a hundredfold weight range: refused with one scale a kernel, explained where it is, repaired."""
 
 from __future__ import annotations
 
