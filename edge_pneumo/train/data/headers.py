@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol, runtime_checkable
@@ -20,6 +22,10 @@ _TAGS = {
     "rows": Tag("Rows"),
     "columns": Tag("Columns"),
 }
+_UNREADABLE = (
+    *(OSError, ValueError, KeyError, EOFError, NotImplementedError),
+    *(InvalidDicomError, UnidentifiedImageError, zipfile.BadZipFile, zlib.error),
+)
 _AGE = re.compile(r"0*(\d+(?:\.\d+)?)([DWMY]?)$", re.IGNORECASE)
 _UNITS_A_YEAR = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0, "": 1.0}
 
@@ -62,7 +68,7 @@ def read_facts(read: Callable[[], bytes]) -> Facts:
             start = stream.read(132)
             stream.seek(0)
             return _dicom_facts(stream) if start[128:] == b"DICM" else _picture_facts(stream)
-    except (OSError, InvalidDicomError, UnidentifiedImageError, ValueError, KeyError, EOFError, NotImplementedError):
+    except _UNREADABLE:
         return Facts()
 
 

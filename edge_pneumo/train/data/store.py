@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from edge_pneumo.errors import DataError
 
@@ -45,7 +45,8 @@ class MemberBytes:
             raise OSError(f"{self.archive}!{self.member}: damaged in the archive ({error})") from error
 
     def open(self) -> BinaryIO:
-        return io.BytesIO(self())
+        """A stream: a header costs the unpacking of its first few kilobytes only."""
+        return cast(BinaryIO, _open_zip(self.archive, os.getpid()).open(self.member))
 
 
 @lru_cache(maxsize=4)

@@ -105,6 +105,7 @@ def plan_films(n: int, seed: int) -> list[Plan]:
     rng = np.random.default_rng([seed, 0])
     classes = _dealt(rng, n, list(CLASS_SHARES), list(CLASS_SHARES.values()))
     opacities = iter(_dealt(rng, classes.count(OPACITY), [1, 2, 3, 4], _OPACITY_SHARES))
+    inverted = _dealt(rng, n, [True, False], (_INVERTED, 1 - _INVERTED))
     plans, patient = [], -1
     for i, class_name in enumerate(classes):
         if i == 0 or rng.random() >= _SECOND_FILM or plans[-1].group != f"phantom-{patient:05d}" or _has_two(plans):
@@ -117,7 +118,7 @@ def plan_films(n: int, seed: int) -> list[Plan]:
         count = next(opacities) if class_name == OPACITY else 0
         case = Case(body, count, _diseases(rng, class_name), int(rng.integers(2**62)))
         film_id = str(uuid.UUID(bytes=hashlib.sha256(f"{seed}:{i}".encode()).digest()[:16], version=4))
-        plans.append(Plan(film_id, f"phantom-{patient:05d}", class_name, case, bool(rng.random() < _INVERTED)))
+        plans.append(Plan(film_id, f"phantom-{patient:05d}", class_name, case, inverted[i]))
     return plans
 
 
