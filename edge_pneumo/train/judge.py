@@ -21,7 +21,7 @@ from edge_pneumo.edge_runtime.predict import Detector
 from edge_pneumo.edge_runtime.result import box_to_dict
 from edge_pneumo.errors import DataError, FilmRefused, UsageFault
 from edge_pneumo.train.data.index import load_dataset
-from edge_pneumo.train.run import TrainedRun, load_run
+from edge_pneumo.train.run import load_run
 
 if TYPE_CHECKING:
     from edge_pneumo.train.data.film import Film
@@ -72,12 +72,9 @@ class Model:
                     yield seen, seen
                 else:
                     yield decode(seen.raw, spec, seen.geometry), decode(seen.raw, wide, seen.geometry)
-        elif isinstance(self.source, TrainedRun):
+        else:  # a detector's run or a reference system's: both show what reaches `box_threshold`
             for _, answer in replace(self.source, decode_spec=wide).findings(films):
                 yield (answer if isinstance(answer, FilmRefused) else shown(answer, spec)), answer
-        else:  # a reference system: one box at most, and no threshold of its own
-            for _, answer in self.source.findings(films):
-                yield answer, answer
 
 
 def open_model(model: str | Path) -> Model:

@@ -77,7 +77,9 @@ def test_the_run_reader_and_the_evaluator_take_a_system(run, folder):
     result = judge(str(run), folder, "val", bootstrap=20).result
     assert result["schema"] == 1 and result["model"]["kind"] == "system"
     kept = json.loads((run / "metrics.json").read_text())
-    assert result["auc"]["value"] == kept["auc"]["value"] and result["threshold"] == kept["threshold"]
+    for name in ("auc", "accuracy", "rsna_score", "ap50", "mean_iou"):
+        assert result[name]["value"] == kept[name]["value"], name
+    assert result["threshold"] == kept["threshold"] and result["confusion"] == kept["confusion"]
 
 
 class Killed(Exception):

@@ -18,7 +18,7 @@ import numpy as np
 from edge_pneumo import __version__
 from edge_pneumo.edge_runtime.decode import DecodeSpec
 from edge_pneumo.edge_runtime.preprocess import InputSpec
-from edge_pneumo.errors import UsageFault
+from edge_pneumo.errors import FilmRefused, UsageFault
 from edge_pneumo.train.config import AugmentConfig
 from edge_pneumo.train.resume import load_state
 from edge_pneumo.train.run import require_tensorflow, save_weights, write_decode, write_json
@@ -185,6 +185,7 @@ def _finish(
 ) -> None:  # fmt: skip
     """Calibrate on val, measure there, draw the curves, keep the weights."""
     from edge_pneumo.benchmarks.metrics import evaluate
+    from edge_pneumo.benchmarks.metrics.candidates import candidate_spec, shown
     from edge_pneumo.train.systems.curves import draw_course
     from edge_pneumo.train.systems.graphs import build_system
     from edge_pneumo.train.systems.trained import TrainedSystem
@@ -192,10 +193,12 @@ def _finish(
     spec = calibrate(outputs(model, val.images, system.scaling)["image_logit"], val)
     write_decode(out, spec)
     draw_course(out / "curves.svg", rows, always_no=float(1 - val.labels.mean()))
-    trained = TrainedSystem(out, "system", record, system, model, InputSpec(**record["input"]), spec)
-    findings = [found for _, found in trained.findings(val.films)]
+    wide = candidate_spec(spec)
+    trained = TrainedSystem(out, "system", record, system, model, InputSpec(**record["input"]), wide)
+    candidates = [found for _, found in trained.findings(val.films)]
+    findings = [found if isinstance(found, FilmRefused) else shown(found, spec) for found in candidates]
     metrics = evaluate(
-        val.films, findings, model={"kind": "system", "name": system.name},
+        val.films, findings, candidates=candidates, model={"kind": "system", "name": system.name},
         data={"split": "val", "split_hash": record["data"]["split_hash"]},
         operating_points=spec.operating_points, reference=train.films,
     )  # fmt: skip

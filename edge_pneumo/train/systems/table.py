@@ -242,10 +242,13 @@ def _judged(model: Path, job: Job, plan: Plan, say: Say) -> dict[str, Any]:
 
     opened, films = open_model(str(model)), job.data.split(job.split).films
     began = time.perf_counter()
-    answers = tuple(opened.answers(films, None))
+    pairs = list(opened.answers_and_candidates(films))
     seconds = time.perf_counter() - began
     reference = job.data.split("train").films
-    result = evaluate(films, answers, bootstrap=plan.bootstrap, seed=plan.seed, reference=reference)
+    answers, candidates = ([pair[side] for pair in pairs] for side in (0, 1))
+    result = evaluate(
+        films, answers, candidates=candidates, bootstrap=plan.bootstrap, seed=plan.seed, reference=reference
+    )
     kept = (
         *FIGURES, "n", "positives", "patients", "refused", "confusion", "threshold", "classes", "subgroups",
         "baselines",
