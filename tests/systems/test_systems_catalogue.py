@@ -13,6 +13,7 @@ from edge_pneumo.train.systems import SYSTEMS, find_system
 from edge_pneumo.train.systems.feed import to_network
 from edge_pneumo.train.systems.table import Plan
 from edge_pneumo.train.systems.trained import finding
+from edge_pneumo.train.systems.trivial import middle_brightness
 from edge_pneumo.train.systems.weightfiles import densenet_variable
 
 SPEC = DecodeSpec(image_weight=1.0, heat_weight=0.0, operating_points={"balanced": 0.5}, box_threshold=0.5, max_boxes=1)
@@ -113,3 +114,9 @@ def test_wrong_options_say_what_is_expected(option, value, message, monkeypatch)
     monkeypatch.setattr(run, "require_tensorflow", lambda: None)
     result = CliRunner().invoke(systems, ["--data", "x", "--out", "y", option, value])
     assert result.exit_code == 2 and message in result.output
+
+
+def test_middle_brightness_is_the_middle_against_the_whole():
+    film = np.zeros((1, 8, 8, 1), np.uint8)
+    film[:, 2:6, 2:6] = 100
+    np.testing.assert_allclose(middle_brightness(film), [100 - 25])

@@ -126,6 +126,7 @@ def make_table(plan: Plan, out: Path, runs: Path, say: Say = to_stderr) -> dict[
     (with a `reason`).
     """
     jobs = jobs_of(plan)
+    facts = _data_facts(jobs, runs / "cache")
     rows = _finished_rows(out / "systems.json")
     table: dict[str, Any] = {}
     for number, job in enumerate(jobs):
@@ -136,7 +137,7 @@ def make_table(plan: Plan, out: Path, runs: Path, say: Say = to_stderr) -> dict[
             say(f"row {number + 1}/{len(jobs)}: {job.name} on {job.data_name}")
             rows[key] = _row(job, plan, runs, key, say)
         done = [rows[_fingerprint(other, plan)] for other in jobs if _fingerprint(other, plan) in rows]
-        table = _table(plan, jobs, done)
+        table = _table(plan, facts, len(jobs), done)
         write_json(out / "systems.json", table)
         _write_text(out / "systems.md", table)
     return table
@@ -258,19 +259,28 @@ def _judged(model: Path, job: Job, plan: Plan, say: Say) -> dict[str, Any]:
     return {"ms_per_film": round(1000 * seconds / len(films), 1), **{name: result[name] for name in kept}}
 
 
-def _table(plan: Plan, jobs: Sequence[Job], rows: list[dict[str, Any]]) -> dict[str, Any]:
-    data = {}
+def _data_facts(jobs: Sequence[Job], cache_dir: Path) -> dict[str, dict[str, Any]]:
+    """What the table says of each data set."""
+    from edge_pneumo.train.systems.trivial import middle_auc
+
+    facts: dict[str, dict[str, Any]] = {}
     for job in jobs:
-        train, judged = job.data.split("train"), job.data.split(job.split)
-        data[job.data_name] = {
-            "split_hash": job.data.split_hash, "judged_on": job.split,
-            "train": len(train), "train_prevalence": train.prevalence,
-            "judged": len(judged), "judged_prevalence": judged.prevalence,
-        }  # fmt: skip
+        if job.data_name not in facts:
+            train, judged = job.data.split("train"), job.data.split(job.split)
+            facts[job.data_name] = {
+                "split_hash": job.data.split_hash, "judged_on": job.split,
+                "train": len(train), "train_prevalence": train.prevalence,
+                "judged": len(judged), "judged_prevalence": judged.prevalence,
+                "middle_brightness_auc": middle_auc(job.data, job.split, cache_dir),
+            }  # fmt: skip
+    return facts
+
+
+def _table(plan: Plan, facts: dict[str, Any], planned: int, rows: list[dict[str, Any]]) -> dict[str, Any]:
     machine = {"cores": os.cpu_count(), "architecture": platform.machine()}
     return {
         "schema": 1, "version": __version__, "seed": plan.seed, "bootstrap": plan.bootstrap, "machine": machine,
-        "data": data, "complete": len(rows) == len(jobs), "rows": rows,
+        "data": facts, "complete": len(rows) == planned, "rows": rows,
     }  # fmt: skip
 
 
