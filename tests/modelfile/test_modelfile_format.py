@@ -60,7 +60,7 @@ def test_flatbuffer_reader_agrees_with_litert(tiny: Bundle) -> None:
     for ours, theirs in zip(graph.tensors, details, strict=True):
         assert (ours.name, ours.dtype) == (theirs["name"], np.dtype(theirs["dtype"]).name)
         assert ours.shape == tuple(theirs["shape"])
-        assert np.array_equal(np.float32(ours.scales), theirs["quantization_parameters"]["scales"])
+        assert np.array_equal(np.asarray(ours.scales, np.float32), theirs["quantization_parameters"]["scales"])
         assert np.array_equal(ours.zero_points, theirs["quantization_parameters"]["zero_points"])
     assert graph.counts() == tiny.metadata["tensors"]
     assert graph.float_tensors() == ()

@@ -153,7 +153,7 @@ def test_a_thousand_mutated_copies(tiny: Bundle, tiny_path: Path, tmp_path: Path
         copy = mutate(data, tiny, draw)
         if copy == data:  # two flips of the same bit
             continue
-        path.write_bytes(copy)
+        path.write_bytes(copy)  # no trial run: such a copy must fail before it
         with pytest.raises(ModelFileError) as refusal:
             open_bundle(path)
         messages.add(str(refusal.value).replace(str(path), "").split(":")[1].split("(")[0][:40])

@@ -146,7 +146,7 @@ def to_text(result: dict[str, Any]) -> str:
     """The table: millions of instructions, one row a board and work."""
     head = f"Millions of guest {UNIT} (QEMU {result['qemu']}, one thread, warm)"
     names = ("board", "model", "precision", "work", *CLASSES)
-    table = [names]
+    table: list[tuple[str, ...]] = [names]
     for row in result["rows"]:
         facts = [str(row[name]) for name in names[:4]]
         table.append((*facts, *(f"{row[name] / 1e6:.2f}" for name in CLASSES)))
