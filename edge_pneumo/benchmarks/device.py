@@ -54,7 +54,7 @@ def run_command(arguments: Sequence[str]) -> str | None:
     if shutil.which(arguments[0]) is None:
         return None
     try:
-        done = subprocess.run(arguments, capture_output=True, text=True, timeout=5, check=False)
+        done = subprocess.run(arguments, capture_output=True, text=True, errors="replace", timeout=5, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None
@@ -215,8 +215,8 @@ def busy_seconds(root: Path = Path("/")) -> float | None:
 
 def load_average(root: Path = Path("/")) -> float | None:
     """One-minute load average."""
-    words = (_text(root, "proc/loadavg") or "").split()
-    return float(words[0]) if words else None
+    found = re.match(r"\d+\.\d+", _text(root, "proc/loadavg") or "")
+    return float(found.group()) if found else None
 
 
 def usable_cores(root: Path = Path("/")) -> int:

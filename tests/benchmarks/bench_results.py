@@ -34,7 +34,6 @@ def entry(
         metric = {"value": auc, "low": auc - 0.04, "high": auc + 0.03}
         accuracy = {name: metric for name in ("auc", "rsna_score", "sensitivity", "specificity")}
     return {
-        "job": f"m {backend} {threads} {precision}",
         "backend": backend,
         "threads": threads,
         "batch": 1,

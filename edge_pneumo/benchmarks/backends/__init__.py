@@ -6,15 +6,17 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edge_pneumo.benchmarks.job import Job
-from edge_pneumo.edge_runtime.decode import DecodeSpec, RawOutputs
-from edge_pneumo.edge_runtime.preprocess import InputSpec
 from edge_pneumo.errors import EdgePneumoError
+
+if TYPE_CHECKING:  # `benchmark run --help` reads the names below, and needs neither numpy nor Pillow
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edge_pneumo.edge_runtime.decode import DecodeSpec, RawOutputs
+    from edge_pneumo.edge_runtime.preprocess import InputSpec
 
 # name -> (module:function that opens it, one line for --help and the report)
 BACKENDS: dict[str, tuple[str, str]] = {

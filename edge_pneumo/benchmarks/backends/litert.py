@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,33 @@ from numpy.typing import NDArray
 from edge_pneumo.benchmarks.backends import CannotRun, Opened
 from edge_pneumo.benchmarks.device import software_vulkan
 from edge_pneumo.benchmarks.job import Job
-from edge_pneumo.edge_runtime.backends import OUTPUT_NAMES, BackendUnavailable, TensorInfo, signature_names
+from edge_pneumo.edge_runtime.backends import (
+    OUTPUT_NAMES,
+    BackendUnavailable,
+    TensorInfo,
+    package_version,
+    signature_names,
+)
 from edge_pneumo.edge_runtime.bundle import Bundle, open_bundle
 from edge_pneumo.edge_runtime.decode import RawOutputs
 from edge_pneumo.edge_runtime.engine import Engine, input_levels, open_engine
 from edge_pneumo.edge_runtime.preprocess import InputSpec
 from edge_pneumo.errors import MissingExtra
+
+
+def open_model_file(job: Job) -> Bundle:
+    """The job's model file; a RUN folder, which only the Keras backends take, is no reason to end a sweep.
+
+    Raises
+    ------
+    CannotRun : it is a folder.
+    ModelFileError : it is damaged, or missing.
+    """
+    if Path(job.model).is_dir():
+        raise CannotRun(
+            f"{job.backend} runs .tflite files, not a RUN folder. Make one: edge-pneumo convert RUN -o MODEL.tflite"
+        )
+    return open_bundle(job.model)
 
 
 def model_facts(bundle: Bundle) -> dict[str, Any]:
@@ -48,7 +70,7 @@ class EngineNetwork:
 
 def open_litert(job: Job) -> Opened:
     """LiteRT on CPU (XNNPACK on or off) or GPU, or tflite-runtime; a batch over 1 resizes the network's input."""
-    bundle = open_bundle(job.model)
+    bundle = open_model_file(job)
     if job.batch > 1:
         if job.backend != "cpu":
             raise CannotRun(f"a batch of {job.batch} is measured with the cpu backend only; add --batch 1")
@@ -116,12 +138,9 @@ def split_batch(logits: NDArray, heat: NDArray, ltrb: NDArray) -> list[RawOutput
 
 def open_plain(job: Job) -> Opened:
     """The plain LiteRT loop."""
+    bundle = open_model_file(job)
     try:
-        from importlib.metadata import version
-
-        bundle = open_bundle(job.model)
-        return opened(
-            bundle, PlainLiteRT(bundle.tflite, bundle.input_spec, job), f"ai-edge-litert {version('ai-edge-litert')}"
-        )
+        network = PlainLiteRT(bundle.tflite, bundle.input_spec, job)
     except ImportError as error:
         raise CannotRun("ai-edge-litert is not installed. Run: pip install ai-edge-litert") from error
+    return opened(bundle, network, f"ai-edge-litert {package_version('ai-edge-litert')}")

@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_pneumo.benchmarks.backends import CannotRun, Opened
-from edge_pneumo.benchmarks.backends.litert import opened, split_batch
+from edge_pneumo.benchmarks.backends.litert import open_model_file, opened, split_batch
 from edge_pneumo.benchmarks.job import Job
 from edge_pneumo.benchmarks.signature import edge_tensors
-from edge_pneumo.edge_runtime.bundle import open_bundle
 from edge_pneumo.edge_runtime.decode import RawOutputs
 from edge_pneumo.edge_runtime.preprocess import InputSpec
 
@@ -78,7 +77,7 @@ def to_onnx(tflite: bytes) -> bytes:
 def convert_into(job: Job) -> bytes:
     """The ONNX model of a job, converted once and kept in its scratch folder."""
     check_possible(job)
-    bundle = open_bundle(job.model)
+    bundle = open_model_file(job)
     kept = Path(job.scratch) / f"{bundle.sha256}.onnx" if job.scratch else None
     if kept is not None and kept.is_file():
         return kept.read_bytes()
@@ -90,10 +89,6 @@ def convert_into(job: Job) -> bytes:
 
 def check_possible(job: Job) -> None:
     """Raise CannotRun where ONNX Runtime cannot run the job, and say why."""
-    if Path(job.model).is_dir():
-        raise CannotRun(
-            "the ONNX model is made from a .tflite file, not from a RUN folder. Run: edge-pneumo convert RUN"
-        )
     if job.batch > 1:
         raise CannotRun("the converted ONNX model has a fixed batch of 1; add --batch 1")
     for package in ("onnxruntime", "tf2onnx", "tensorflow"):
@@ -106,6 +101,6 @@ def open_onnxruntime(job: Job) -> Opened:
     onnx = convert_into(job)
     import onnxruntime
 
-    bundle = open_bundle(job.model)
+    bundle = open_model_file(job)
     network = OnnxNetwork(bundle.tflite, onnx, bundle.input_spec, job)
     return opened(bundle, network, f"onnxruntime {onnxruntime.__version__}")

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_pneumo.benchmarks.backends import CannotRun, Opened
-from edge_pneumo.benchmarks.backends.litert import opened, split_batch
+from edge_pneumo.benchmarks.backends.litert import open_model_file, opened, split_batch
 from edge_pneumo.benchmarks.job import Job
 from edge_pneumo.benchmarks.signature import EdgeTensors, edge_tensors
-from edge_pneumo.edge_runtime.bundle import open_bundle
 from edge_pneumo.edge_runtime.decode import RawOutputs
 from edge_pneumo.edge_runtime.preprocess import InputSpec
 
@@ -59,13 +58,11 @@ def _port(compiled: Any, tensor_name: str) -> Any:
 
 def open_openvino(job: Job) -> Opened:
     """OpenVINO on the CPU."""
-    if Path(job.model).is_dir():
-        raise CannotRun("OpenVINO reads .tflite files, not a RUN folder. Convert it first: edge-pneumo convert RUN")
+    bundle = open_model_file(job)
     try:
         from openvino import get_version
     except ImportError as error:
         raise CannotRun("OpenVINO is not installed. Run: pip install 'edge-pneumo[peers]'") from error
-    bundle = open_bundle(job.model)
     return opened(
         bundle, OpenVinoNetwork(bundle.tflite, bundle.input_spec, job), f"openvino {get_version().split('-')[0]}"
     )

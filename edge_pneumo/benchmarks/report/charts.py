@@ -116,7 +116,7 @@ def _axes_for_bars(figure: Any, rows: Sequence[dict[str, Any]]) -> Any:
 
 def _label(axes: Any, row: dict[str, Any], index: int, many: bool) -> None:
     words = f"{row['device']} · {row['name']}" if many else row["name"]
-    words += f":  {digits(row['p50'] / row['batch'])} ms"
+    words += f":  {digits(row['p50'])} ms"
     if row["unstable"]:
         words += "  (unstable)"
     axes.annotate(words, (0, index - 0.3), xytext=(0, 1.5), textcoords="offset points", va="bottom", fontsize=7.8)
@@ -128,18 +128,17 @@ def _latency(figure: Any, rows: Sequence[dict[str, Any]]) -> None:
     devices = list(dict.fromkeys(row["device"] for row in rows))
     for index, row in enumerate(rows):
         colour = SERIES[devices.index(row["device"]) % len(SERIES)]
-        per = row["batch"]
-        axes.barh(index, row["p50"] / per, height=0.42, color=colour, alpha=0.45 if row["unstable"] else 1.0)
-        axes.plot([row["p50"] / per, row["p90"] / per], [index, index], color=INK, linewidth=1.1)
-        axes.plot([row["p99"] / per], [index], marker="o", markersize=3.4, color=INK, markerfacecolor=PAPER)
+        axes.barh(index, row["p50"], height=0.42, color=colour, alpha=0.45 if row["unstable"] else 1.0)
+        axes.plot([row["p50"], row["p90"]], [index, index], color=INK, linewidth=1.1)
+        axes.plot([row["p99"]], [index], marker="o", markersize=3.4, color=INK, markerfacecolor=PAPER)
         _label(axes, row, index, len(devices) > 1)
     axes.set_xlim(0, _bar_limit(rows))
 
 
 def _bar_limit(rows: Sequence[dict[str, Any]]) -> float:
     """Right end of the latency axis: one row with wild outliers must not flatten all bars."""
-    medians = [row["p50"] / row["batch"] for row in rows]
-    tails = [row["p99"] / row["batch"] for row in rows]
+    medians = [row["p50"] for row in rows]
+    tails = [row["p99"] for row in rows]
     return min(1.05 * max(tails), 2.5 * max(medians))
 
 
@@ -150,7 +149,7 @@ def _stages(figure: Any, rows: Sequence[dict[str, Any]], width: float) -> None:
     for index, row in enumerate(rows):
         left = 0.0
         for number, (stage, name) in enumerate(STAGE_NAMES.items()):
-            span = row["stages"].get(stage, 0.0) / row["batch"]
+            span = row["stages"].get(stage, 0.0)
             axes.barh(index, span, left=left, height=0.42, color=SERIES[number], label=name if index == 0 else None)
             left += span
         _label(axes, row, index, many)

@@ -54,7 +54,7 @@ def verdict_sentences(
         said.append(
             _say(
                 "warn",
-                f"{len(shaky)} of {total} rows are unstable and should not be quoted; each says why.",
+                f"Unstable rows: {len(shaky)} of {total}. They should not be quoted; each says why.",
             )
         )
     if any(r["films"].get("source") == "phantom" for r in results):

@@ -91,7 +91,7 @@ def _device(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _row(label: str, entry: dict[str, Any]) -> dict[str, Any]:
-    """One combination, flat, with what tables and charts need."""
+    """One combination, flat, with what tables and charts need; times are of one film, a batch shared out."""
     name, precision, backend, threads, batch, reader = entry_key(entry)
     row: dict[str, Any] = {
         "device": label,
@@ -111,8 +111,9 @@ def _row(label: str, entry: dict[str, Any]) -> dict[str, Any]:
     if entry["status"] != "ok":
         return row
     total = entry["stages_ms"]["total"]
-    row |= {key: total[key] for key in ("p50", "p90", "p99", "mean", "n")}
-    row |= {"stages": {part: entry["stages_ms"][part]["mean"] for part in PARTS if part in entry["stages_ms"]}}
+    row |= {key: round(total[key] / batch, 4) for key in ("p50", "p90", "p99", "mean")} | {"n": total["n"]}
+    means = {part: entry["stages_ms"][part]["mean"] for part in PARTS if part in entry["stages_ms"]}
+    row |= {"stages": {part: round(mean / batch, 4) for part, mean in means.items()}}
     row |= {key: entry[key] for key in ("films_per_second", "cold_start_ms", "peak_rss_mb", "bytes")}
     row |= {"load_ms": entry.get("load_ms"), "offline_jobs": (entry.get("offline") or {}).get("jobs")}
     row |= {key: metric(entry, key) for key in ("auc", "rsna_score", "sensitivity", "specificity")}
