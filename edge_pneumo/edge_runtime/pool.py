@@ -210,7 +210,7 @@ class _Crew:
 
     def lost(self, worker: _Worker) -> None:
         """A worker died by itself."""
-        status = self.part_with(worker, patience_s=1.0)
+        status = self.part_with(worker, patience_s=5.0)  # an interpreter closes its pipes before it has ended
         if not worker.ready:  # go on with fewer: there may not be memory for more
             if not self.workers:
                 raise errors.InputRefused(

@@ -133,8 +133,7 @@ def answer(detector: Detector, setup: WorkerSetup, task: Task) -> Outcome:
         message = f"{task.name} needs more memory than this machine has free"
         return Outcome(FilmResult.refused(task.name, "too-large", message))
     except Exception as error:
-        print(f"edge-pneumo: a bug shown by {task.name}, please report it:", file=sys.stderr)
-        traceback.print_exc()
+        _log_bug(task)
         message = f"{task.name} could not be read ({type(error).__name__}: {error})"
         return Outcome(FilmResult.refused(task.name, "unreadable", message))
     if not task.outputs:
@@ -147,7 +146,15 @@ def answer(detector: Detector, setup: WorkerSetup, task: Task) -> Outcome:
             write_output(kind, path, task.source, examination, heat=setup.heat)
         except InputRefused as error:
             problems.append(str(error))
-    return Outcome(examination.result, tuple(problems))
+        except Exception as error:
+            _log_bug(task)
+            problems.append(f"{task.name}: no {kind} could be made ({type(error).__name__}: {error}).")
+    return Outcome(examination.result, tuple(dict.fromkeys(problems)))  # what ails all DICOM kinds is said once
+
+
+def _log_bug(task: Task) -> None:
+    print(f"edge-pneumo: a bug shown by {task.name}, please report it:", file=sys.stderr)
+    traceback.print_exc()
 
 
 def send(stream: RawIOBase, message: Any) -> None:

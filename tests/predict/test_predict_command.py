@@ -86,6 +86,31 @@ def test_name_that_is_no_text(cli, tmp_path: Path, model: str) -> None:
         assert "not-dicom" in out
 
 
+def test_a_bug_in_one_film_or_output_does_not_stop_the_others(
+    cli, films: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edge_pneumo.edge_runtime import predict
+    from edge_pneumo.edge_runtime.outputs import overlay
+
+    def broken(film, *_):
+        if film.source.endswith("b.png"):
+            raise ZeroDivisionError("a bug")
+        return preprocess(film, *_)
+
+    def broken_overlay(*_, **__):
+        raise ZeroDivisionError("another bug")
+
+    preprocess = predict.preprocess
+    monkeypatch.setattr(predict, "preprocess", broken)
+    monkeypatch.setattr(overlay, "render_overlay", broken_overlay)
+    (films / "notes.txt").unlink()
+    code, out, err = cli("predict", films, "--model", model, "--format", "jsonl", "--overlay", tmp_path / "o")
+    assert code == 3
+    assert [f["status"] for f in lines(out)] == ["ok", "refused", "ok", "ok"]
+    assert "a bug shown by" in err and "Traceback" in err
+    assert "no overlay could be made (ZeroDivisionError: another bug)" in lines(out)[0]["warnings"][-1]
+
+
 def test_zip_and_stdin(cli, tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with zipfile.ZipFile(tmp_path / "films.zip", "w") as archive:
         archive.writestr("x/one.dcm", dicom_chest(1))
@@ -197,6 +222,22 @@ def test_dicom_outputs_without_highdicom_are_refused_before_any_work(
     assert (code, out) == (4, "")
     assert "pip install 'edge-pneumo[dicom]'" in err
     assert not (tmp_path / "sr").exists()
+
+
+def test_required_signature(cli, films: Path, model: str, tmp_path: Path) -> None:
+    pytest.importorskip("cryptography", reason="signatures need the extra `sign`")
+    from edge_pneumo.edge_runtime.signing import load_private_key, new_key, sign_model
+
+    public = new_key(tmp_path / "key")
+    other = new_key(tmp_path / "other")
+    signed = tmp_path / "signed.tflite"
+    sign_model(model, load_private_key(tmp_path / "key"), signed)
+    film = films / "b.png"
+    assert cli("predict", film, "--model", signed, "--require-signature", public)[0] == 0
+    for wrong in ((signed, other), (model, public)):
+        code, out, err = cli("predict", film, "--model", wrong[0], "--require-signature", wrong[1])
+        assert (code, out) == (5, "")
+        assert "sign" in err
 
 
 def test_results_in_a_file(cli, films: Path, model: str, tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_the_object_is_the_contracts(detector: Detector, tmp_path: Path) -> None
     [
         (b"not a film at all", "not-dicom", "<bytes>"),
         (b"", "unreadable", "empty"),
-        ("/no/such/film.dcm", "unreadable", "no such file"),
+        ("/no/such/film.dcm", "unreadable", "/no/such/film.dcm"),
         (np.zeros((300, 300), np.uint8), "blank", "<ndarray>"),
         (np.zeros((3, 3, 3, 3)), "unreadable", "shape"),
         (object(), "unreadable", "object"),

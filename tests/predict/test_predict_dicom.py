@@ -36,6 +36,7 @@ CHANGES: dict[str, dict] = {
         "RescaleSlope": "1",
         "RescaleIntercept": "0",
     },
+    "no window, no body part": {"WindowCenter": "0", "WindowWidth": "0", "BodyPartExamined": None},
     "another alphabet": {
         "SpecificCharacterSet": "ISO_IR 144",
         "PatientName": "Люкceмбypг^Poзa",

@@ -17,7 +17,7 @@ def build_capture(evidence: Dataset, source: FilmSource, examination: Examinatio
     """The overlay of an examined film as an uncompressed RGB secondary capture image."""
     import highdicom as hd
     import numpy as np
-    from pydicom.dataset import Dataset
+    import pydicom
 
     result = examination.result
     if result.model is None:
@@ -36,16 +36,20 @@ def build_capture(evidence: Dataset, source: FilmSource, examination: Examinatio
     )
     if not orientation:
         image["PatientOrientation"].value = None  # the film does not say; we do not guess
+    if evidence.get("BodyPartExamined") == "CHEST":
+        image.BodyPartExamined = "CHEST"
+    else:  # type 2C: where no body part says that it is unpaired, an empty side must be there
+        image["Laterality"] = pydicom.DataElement("Laterality", "CS", None)
     image.BurnedInAnnotation = "YES"
     image.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
     image.DerivationDescription = f"{summary(result)}. {RESEARCH_ONLY}"
-    for keyword in ("PatientAge", "StudyDescription", "IssuerOfPatientID", "BodyPartExamined"):
+    for keyword in ("PatientAge", "StudyDescription", "IssuerOfPatientID"):
         if keyword in evidence:
             setattr(image, keyword, evidence.get(keyword))
     for keyword in ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"):
         if keyword in evidence:  # once lossy, always lossy (PS3.3 C.7.6.1.1.5)
             setattr(image, keyword, evidence.get(keyword))
-    reference = Dataset()
+    reference = pydicom.Dataset()
     reference.ReferencedSOPClassUID = evidence.SOPClassUID
     reference.ReferencedSOPInstanceUID = evidence.SOPInstanceUID
     image.SourceImageSequence = [reference]

@@ -64,7 +64,13 @@ def write_dicom(
     with warnings.catch_warnings():  # pydicom's remarks on identifiers that are the film's own, not ours to mend
         warnings.filterwarnings("ignore", module="pydicom.*")
         warnings.filterwarnings("ignore", module="highdicom.*")
-        dataset = _builder(kind)(evidence, source, examination, heat)
+        try:
+            dataset = _builder(kind)(evidence, source, examination, heat)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            # highdicom's way to say that a film's header lacks what the standard asks of its kind
+            raise InputRefused(
+                f"{result.file}: its header does not allow a DICOM object of the kind --{kind} ({error})."
+            ) from error
         with atomic_write(path) as stream:
             dataset.save_as(stream, enforce_file_format=True)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import uuid
 import warnings
+from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,7 @@ REPEATED_IF_THERE = (
 # How the film is shown, and what the outputs' image modules must say of it.
 IMAGE = (
     "Modality",
+    "NumberOfFrames",
     "SamplesPerPixel",
     "PhotometricInterpretation",
     "Rows",
@@ -116,6 +118,9 @@ def read_evidence(source: FilmSource, name: str) -> Dataset:
         if keyword not in header:  # the same for every object about this film, so that they stay together
             derived = uuid.uuid5(_DERIVED, f"{keyword} {header.SOPInstanceUID}")
             setattr(header, keyword, f"2.25.{derived.int}")
+    if not _has_window(header):
+        for keyword in ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction"):
+            header.pop(keyword, None)
     header.SpecificCharacterSet = "ISO_IR 192"
     return header
 
@@ -180,6 +185,15 @@ def _valid(header: Dataset, keyword: str) -> Any:
         parts = [value] if isinstance(value, str) else list(value)
         return value if all(re.fullmatch(_PATTERNS["CS"], str(part)) for part in parts) else None
     return value
+
+
+def _has_window(header: Dataset) -> bool:
+    """True when every window is one (PS3.3 C.11.2.1.2: widths of at least 1; real headers have 0)."""
+    centers, widths = header.get("WindowCenter"), header.get("WindowWidth")
+    if centers is None or widths is None:
+        return False
+    listed = widths if isinstance(widths, Iterable) else [widths]
+    return all(float(width) >= 1 for width in listed)
 
 
 def _age(text: str) -> str | None:

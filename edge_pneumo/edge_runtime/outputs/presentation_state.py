@@ -30,6 +30,8 @@ def build_gsps(evidence: Dataset, result: FilmResult) -> Dataset:
         raise ValueError("a refused film has no presentation state")
     if evidence.get("SamplesPerPixel", 1) != 1:
         raise InputRefused(f"{result.file}: a presentation state (--gsps) cannot show a colour film; use --sc.")
+    if evidence.get("NumberOfFrames", 1) != 1 or "Enhanced" in hd.UID(evidence.SOPClassUID).name:
+        raise InputRefused(f"{result.file}: a presentation state (--gsps) is made for films of one frame; use --sc.")
     layer = hd.pr.GraphicLayer(LAYER, order=1, description=RESEARCH_ONLY, display_color=None)
     annotation = hd.pr.GraphicAnnotation(
         referenced_images=[evidence],
