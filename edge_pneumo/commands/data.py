@@ -66,7 +66,9 @@ def eda(
     headers: Path | None,
     style: str,
 ) -> None:
-    """Explore a data set: balance, people, views, ages, boxes, sample films.
+    """Show what is in a data set, as a page.
+
+    Balance, people, views, ages, boxes and sample films: as figures, and as one page to look at.
 
     Give DIR, or the challenge's tables alone. Without -o only the figures are printed.
     """
@@ -137,9 +139,10 @@ def split(directory: Path, output: Path, fractions: str, seed: int, groups: Path
 @click.option("--jobs", type=click.IntRange(1), help="Threads; one a core by default.")
 @FORMAT
 def phantom(output: Path, count: int, seed: int, size_px: int, jobs: int | None, style: str) -> None:
-    """Make up chest films in the Kaggle layout, with opacities, boxes and other disease.
+    """Make up chest films in the Kaggle layout.
 
-    Nobody's films: good for a demo, a test or a bug report, never for a claim about accuracy.
+    With opacities, boxes and other disease, headers as RSNA's, MONOCHROME1 among them. Nobody's films: good for a demo,
+    a test or a bug report, never for a claim about accuracy.
     """
     from edge_pneumo.train.data.index import load_dataset
     from edge_pneumo.train.data.phantom import make_phantom
@@ -160,6 +163,69 @@ def phantom(output: Path, count: int, seed: int, size_px: int, jobs: int | None,
     else:
         sizes = ", ".join(f"{name} {n}" for name, n in result["splits"].items())
         click.echo(f"{output}: {len(made)} films, {result['positives']} with {result['boxes']} boxes; {sizes}")
+
+
+@data.command(epilog="Example: edge-pneumo data export rsna/ -o png/ --size 224 --channels 3 --step stretch")
+@click.argument("directory", metavar="DIR", type=SOURCE)
+@click.option("-o", "--output", required=True, type=SOURCE, help="Folder for images/ and annotations/.")
+@click.option("--as", "kind", type=click.Choice(["png", "jpg"]), default="png", show_default=True)
+@click.option(
+    "--size", "size_px", type=click.IntRange(32), help="Side in pixels, aspect kept; the film's own by default."
+)
+@click.option("--channels", type=click.Choice(["1", "3"]), default="1", show_default=True, help="3: equal ones.")
+@click.option("--step", "steps", multiple=True, help="Pre-processing step, repeatable; `data steps --help` names them.")
+@FORMAT
+def export(
+    directory: Path, output: Path, kind: str, size_px: int | None, channels: str, steps: tuple[str, ...], style: str
+) -> None:
+    """Write films as PNG or JPEG, boxes as COCO.
+
+    For other tools. Our own training reads DICOM directly, and gains nothing from an export.
+    """
+    from edge_pneumo.train.data.export import export_dataset
+    from edge_pneumo.train.data.index import load_dataset
+
+    dataset = load_dataset(directory)
+    result = export_dataset(dataset, output, kind=kind, size_px=size_px, channels=int(channels), steps=steps)
+    if style == "json":
+        _print_json(result)
+    else:
+        click.echo(f"{output}: {result['films']} films, {result['boxes']} boxes")
+        for film in result["refused"]:
+            click.echo(f"refused {film['film']}: {film['reason']}")
+    if result["refused"]:
+        click.get_current_context().exit(3)
+
+
+@data.command(epilog="Example: edge-pneumo data steps rsna/ --weights imagenet.npz --format json > steps.json")
+@click.argument("directory", metavar="DIR", type=SOURCE)
+@click.option("--weights", type=SOURCE, help="ImageNet start, as `train --weights` takes it; Keras's own by default.")
+@click.option("--size", "size_px", type=click.IntRange(32), default=192, show_default=True, help="A multiple of 32.")
+@click.option("--step", "steps", multiple=True, help="Only this step, repeatable.")
+@FORMAT
+def steps(directory: Path, weights: Path | None, size_px: int, steps: tuple[str, ...], style: str) -> None:
+    """Measure whether pre-processing steps help.
+
+    The change in AUC of a frozen MobileNetV2 with a logistic regression, five folds over patients, with a 95 %
+    interval. Done to every film: stretch, equalise, threshold, erode, dilate, mask. As augmentation: rotate,
+    flip-horizontal, flip-vertical, shear, shift, crop.
+    """
+    from edge_pneumo.errors import UsageFault
+    from edge_pneumo.train.data.index import load_dataset
+    from edge_pneumo.train.data.step_probe import probe_steps
+    from edge_pneumo.train.data.steps import STEPS
+
+    unknown = [name for name in steps if name not in STEPS]
+    if unknown:
+        raise UsageFault(f"--step: expected {', '.join(STEPS)}; found {', '.join(unknown)}.")
+    result = probe_steps(load_dataset(directory), weights, size_px=size_px, names=steps or tuple(STEPS))
+    if style == "json":
+        _print_json(result)
+        return
+    click.echo(f"AUC without any step: {result['auc']:.3f}")
+    for step in result["steps"]:
+        interval = f"{step['change']:+.3f} ({step['low']:+.3f} to {step['high']:+.3f})"
+        click.echo(f"{step['step']:16} {interval:28} {step['verdict']:20} {step['about']}")
 
 
 def _print_figures(figures: dict[str, Any]) -> None:

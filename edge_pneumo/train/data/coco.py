@@ -113,12 +113,13 @@ def _film(store: Store, name: str, image: dict[str, Any], boxes: list[BoxXyxy], 
     sex, view = parse_sex(str(image.get("sex", ""))), image.get("view")
     stated = bool(age or sex or view) or (width > 0 and not name.lower().endswith((".dcm", ".dicom")))
     film_id = str(PurePosixPath(name).with_suffix(""))
+    label = int(bool(boxes) or image.get("label") == 1)  # "label" and "class": our own additions, see export
     return Film(
         film_id=film_id,
         path=store.place(name),
-        label=int(bool(boxes)),
+        label=label,
         read=store.reader(name),
-        class_name=OPACITY if boxes else None,
+        class_name=image.get("class") or (OPACITY if label else None),
         boxes_xyxy=tuple(boxes),
         group=str(image.get("group") or image.get("patient_id") or film_id),
         source="coco",

@@ -64,7 +64,8 @@ def make_splits(
         want = {name: goal[name] - filled[name] for name in NAMES}
         left = dict(want)
         for group in inside:
-            name = max(NAMES, key=lambda name: left[name] / want[name] if want[name] > 0 else -1.0)
+            # On a tie the smallest split goes first: few films should rather give a val of one than none.
+            name = max(NAMES, key=lambda name: (left[name] / want[name] if want[name] > 0 else -1.0, -want[name]))
             chosen[group] = name
             left[name] -= members[group]
             filled[name] += members[group]
