@@ -64,7 +64,7 @@ def arm(
 
     click.echo("building the emulated boards (once: about 200 MB of packages) ...", err=True)
     works = dict.fromkeys(boards or ("pi3", "pi4", "pi5"), count.WORKS)
-    result = count.measure(build(work_dir), models, film, works)
+    result = count.measure(build(work_dir), models, film, works, progress=lambda line: click.echo(line, err=True))
     if output_format == "json":
         click.echo(json.dumps(result, indent=1))
     else:

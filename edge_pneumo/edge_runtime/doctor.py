@@ -175,6 +175,8 @@ def _disk(name: str, folder: Path) -> Check:
 def _model(model: str | Path, require_signature: str | Path | None) -> tuple[Bundle | None, Check]:
     try:
         bundle = open_bundle(model, require_signature=require_signature)
+    except (BackendUnavailable, MissingExtra) as error:
+        return None, Check("backend", FAIL, str(error), "see the message; nothing is known of the model")
     except UsageFault:
         raise
     except EdgePneumoError as error:

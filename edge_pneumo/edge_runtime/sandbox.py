@@ -16,12 +16,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+from edge_pneumo.edge_runtime.backends import BackendUnavailable
 from edge_pneumo.edge_runtime.engine import choose_backend
 from edge_pneumo.errors import EdgePneumoError, ModelFileError
 
 TIMEOUT_S = 60
 MEMORY_BYTES = 8 << 30
 """Address space, not memory: LiteRT and its GPU library map far more than they use."""
+
+CANNOT_RUN = 75
+"""Exit code of the child when the fault is the machine's, not the model's (EX_TEMPFAIL of sysexits.h)."""
 
 _PACKAGES = {"cpu": "ai-edge-litert", "gpu": "ai-edge-litert", "tflite-runtime": "tflite-runtime"}
 
@@ -37,6 +41,7 @@ def admit(path: Path, sha256: str) -> None:
     Raises
     ------
     ModelFileError : the child crashed, ran out of time or memory, or the runtime refused the network.
+    BackendUnavailable : the runtime cannot work on this machine.
     MissingExtra : no runtime is installed.
     """
     verdict = _verdict_path(sha256)
@@ -62,6 +67,8 @@ def admit(path: Path, sha256: str) -> None:
     if child.returncode == 0:
         _remember(verdict)
         return
+    if child.returncode == CANNOT_RUN:
+        raise BackendUnavailable(child.stderr.strip().splitlines()[-1])
     raise ModelFileError(f"{path}: {_why(child)}. {_ADVICE}")
 
 
@@ -82,6 +89,9 @@ def main() -> None:
         read_graph(bundle.tflite, path)
         engine = open_engine(data, spec=bundle.input_spec)
         engine.run_quantised(golden_inputs(bundle.input_spec, 1))
+    except BackendUnavailable as error:  # nothing is known of the model then
+        print(error, file=sys.stderr)
+        sys.exit(CANNOT_RUN)
     except EdgePneumoError as error:
         sys.exit(str(error))
 

@@ -11,6 +11,7 @@ import pytest
 
 from edge_pneumo.edge_runtime import bundle as bundle_module
 from edge_pneumo.edge_runtime import sandbox
+from edge_pneumo.edge_runtime.backends import BackendUnavailable
 from edge_pneumo.edge_runtime.bundle import Bundle, open_bundle, pinned_sha256
 from edge_pneumo.errors import ModelFileError
 
@@ -102,3 +103,14 @@ def test_a_cache_that_cannot_be_written(tiny_path: Path, tmp_path: Path, monkeyp
 def test_the_child_looks_only_at_the_file_it_was_told_of(tiny_path: Path) -> None:
     with pytest.raises(ModelFileError, match="changed while it was being checked"):
         sandbox.admit(tiny_path, "0" * 64)
+
+
+def test_a_machine_that_cannot_run_anything_does_not_blame_the_model(
+    tiny_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def child(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(command, sandbox.CANNOT_RUN, "", "tflite-runtime needs numpy<2\n")
+
+    monkeypatch.setattr(subprocess, "run", child)
+    with pytest.raises(BackendUnavailable, match="^tflite-runtime needs numpy<2$"):
+        open_bundle(tiny_path)

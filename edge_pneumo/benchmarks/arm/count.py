@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from edge_pneumo.benchmarks.arm.boards import BOARDS
+from edge_pneumo.benchmarks.arm.estimate import estimate_ms
 from edge_pneumo.benchmarks.arm.userland import PROJECT, Emulator, EmulatorUnavailable
 from edge_pneumo.edge_runtime.bundle import open_bundle
 from edge_pneumo.errors import VerificationFailed
@@ -69,7 +70,11 @@ def count(emulator: Emulator, board: str, work: str, model: str | Path, film: Pa
 
 
 def measure(
-    emulator: Emulator, models: Iterable[str | Path], film: Path, works: Mapping[str, Sequence[str]] | None = None
+    emulator: Emulator,
+    models: Iterable[str | Path],
+    film: Path,
+    works: Mapping[str, Sequence[str]] | None = None,
+    progress: Callable[[str], object] = lambda line: None,
 ) -> dict[str, Any]:
     """Count instructions for every model.
 
@@ -78,6 +83,7 @@ def measure(
     models : model files, or "default"; the same network in int8 and float32 shows what int8 saves.
     film : the DICOM film of the "film" and "plain" rows.
     works : board -> which of "network", "film", "plain" to count there; all on all boards if not given.
+    progress : is told what comes next.
 
     Returns
     -------
@@ -88,6 +94,7 @@ def measure(
         bundle = open_bundle(model)
         for board, chosen in (works or dict.fromkeys(BOARDS, WORKS)).items():
             for work in chosen:
+                progress(f"{bundle.name}: {work} on {BOARDS[board].title}")
                 counts = count(emulator, board, work, model, None if work == "network" else film)
                 facts = {
                     "board": board,
@@ -95,7 +102,10 @@ def measure(
                     "precision": bundle.metadata.get("precision"),
                     "work": work,
                 }
-                rows.append({**facts, "size_px": bundle.input_spec.size_px, "sha256": bundle.sha256, **counts})
+                row = {**facts, "size_px": bundle.input_spec.size_px, "sha256": bundle.sha256, **counts}
+                if work == "network" and row["precision"] == "int8":
+                    row["estimated_ms_4_threads"] = round(estimate_ms(board, counts["total"]), 2)
+                rows.append(row)
     version = subprocess.run(["qemu-aarch64", "--version"], capture_output=True, text=True, check=True).stdout
     return {
         "schema": 1,
@@ -156,4 +166,14 @@ def to_text(result: dict[str, Any]) -> str:
         facts = [f"{cell:<{width}}" for cell, width in zip(line[:4], widths[:4], strict=True)]
         numbers = [f"{cell:>{width}}" for cell, width in zip(line[4:], widths[4:], strict=True)]
         lines.append("  ".join(facts + numbers))
+    guesses = [
+        f"  {row['board']} {row['model']}: about {row['estimated_ms_4_threads']:.1f} ms"
+        for row in result["rows"]
+        if "estimated_ms_4_threads" in row
+    ]
+    if guesses:
+        lines += [
+            "ESTIMATED time of one inference on the real board, 4 threads (a fit, not a measurement: docs/arm.md):"
+        ]
+        lines += guesses
     return "\n".join([head, *lines])
