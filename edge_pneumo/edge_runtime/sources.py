@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,23 +46,25 @@ class Source:
                 return sys.stdin.buffer.read(limit)
             if self.member is None:
                 return _regular(self.path, self.name, limit)
-            with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as stream:
-                return stream.read(limit)  # bounded, whatever size the archive claims
-        except (
-            OSError,
-            zipfile.BadZipFile,
-            KeyError,
-            RuntimeError,
-            NotImplementedError,
-            EOFError,
-            ValueError,
-        ) as error:
-            detail = getattr(error, "strerror", None) or error
-            raise FilmRefused("unreadable", f"{self.name}: cannot be read ({detail}). Copy it again.") from error
-        except zlib.error as error:
-            raise FilmRefused(
-                "unreadable", f"{self.name}: damaged within the zip file ({error}). Copy it again."
-            ) from error
+        except OSError as error:
+            raise _unreadable(self.name, error) from error
+        return _member(self.path, self.member, self.name, limit)
+
+
+def _unreadable(name: str, error: Exception) -> FilmRefused:
+    detail = getattr(error, "strerror", None) or error
+    return FilmRefused("unreadable", f"{name}: cannot be read ({detail}). Copy it again.")
+
+
+def _member(path: str, member: str, name: str, limit: int) -> bytes:
+    import zipfile
+    import zlib
+
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(member) as stream:
+            return stream.read(limit)  # bounded, whatever size the archive claims
+    except (OSError, zipfile.BadZipFile, zlib.error, KeyError, RuntimeError, EOFError, ValueError) as error:
+        raise _unreadable(name, error) from error  # RuntimeError: encrypted, or a method of packing not known
 
 
 def _regular(path: str, name: str, limit: int) -> bytes:
@@ -125,8 +125,13 @@ def _zip_members(path: str) -> list[str] | None:
         with Path(path).open("rb") as stream:
             if stream.read(4) != ZIP_MAGIC:
                 return None
-            with zipfile.ZipFile(stream) as archive:
-                names = [i.filename for i in archive.infolist() if not i.is_dir()]
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+            import zipfile
+
+            try:
+                with zipfile.ZipFile(stream) as archive:
+                    names = [i.filename for i in archive.infolist() if not i.is_dir()]
+            except (zipfile.BadZipFile, ValueError, NotImplementedError):
+                return None
+    except OSError:
         return None
     return [n for n in names if not any(part.startswith(".") or part == "__MACOSX" for part in n.split("/"))]

@@ -1,0 +1,128 @@
+"""The door: what a header says against a film, and what a glance at the picture says."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ingest_films import chest, film, written
+
+from edge_pneumo.benchmarks.door_check import DISTORTIONS, check_folder, made_up, verdict
+from edge_pneumo.edge_runtime import door
+from edge_pneumo.edge_runtime.radiograph import Acquisition, read_radiograph
+from edge_pneumo.errors import FilmRefused
+
+SC, DX, CT = "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.1.1", "1.2.840.10008.5.1.4.1.1.2"
+REFUSED = [
+    ({"modality": "CT"}, "not-a-radiograph"),
+    ({"modality": "MR", "body_part": "CHEST"}, "not-a-radiograph"),
+    ({"sop_class_uid": CT}, "not-a-radiograph"),
+    ({"sop_class_uid": DX.rpartition(".")[0] + ".2"}, "not-a-radiograph"),
+    ({"modality": "CR", "frames": 2}, "multi-frame"),
+    ({"modality": "DX", "body_part": "HAND"}, "not-a-chest"),
+    ({"body_part": "CSPINE"}, "not-a-chest"),
+    ({"body_part": "L SPINE"}, "not-a-chest"),
+    ({"body_part": "extremity"}, "not-a-chest"),
+    ({"view": "LL"}, "not-frontal"),
+    ({"view": "LATERAL"}, "not-frontal"),
+    ({"view": "left lateral"}, "not-frontal"),
+    ({"view": "RAO"}, "not-frontal"),
+    ({"orientation": "A\\F"}, "not-frontal"),
+    ({"modality": "CT", "body_part": "HAND", "frames": 9}, "not-a-radiograph"),
+]
+TAKEN = [
+    {},
+    {"modality": "CR", "sop_class_uid": SC, "body_part": "CHEST", "view": "PA"},
+    {"modality": "DX", "sop_class_uid": DX, "body_part": "Thorax", "view": "AP"},
+    {"modality": "CR", "body_part": "PORT CHEST", "view": "antero-posterior"},
+    {"view": "PA", "orientation": "L\\F"},
+    {"view": "PA", "orientation": "P\\F"},
+]
+DOUBTED = [
+    ({"modality": "OT"}, "modality OT"),
+    ({"body_part": "TRUNK"}, "body part TRUNK"),
+    ({"view": "RLD"}, "lying patient"),
+    ({"view": "XX"}, "view XX"),
+    ({"orientation": "L\\H"}, "upside down"),
+]
+
+
+@pytest.mark.parametrize(("facts", "reason"), REFUSED)
+def test_headers_that_refuse(facts, reason):
+    with pytest.raises(FilmRefused, match="--force overrides") as caught:
+        door.check_header(Acquisition(**facts), "film")
+    assert caught.value.reason == reason
+    assert door.check_header(Acquisition(**facts), "film", force=True)
+
+
+@pytest.mark.parametrize("facts", TAKEN)
+def test_headers_that_pass(facts):
+    assert door.check_header(Acquisition(**facts), "film") == ()
+
+
+@pytest.mark.parametrize(("facts", "warning"), DOUBTED)
+def test_headers_that_warn(facts, warning):
+    assert warning in door.check_header(Acquisition(**facts), "film")[0]
+
+
+@pytest.mark.parametrize(
+    ("distortion", "reasons"),
+    [
+        ("upside down", {"not-frontal"}),
+        ("turned by 180 degrees", {"not-frontal"}),
+        ("on its left side", {"not-frontal", "not-a-chest"}),
+        ("on its right side", {"not-frontal", "not-a-chest"}),
+        ("inverted", {"not-a-radiograph"}),
+        ("lower half missing", {"truncated"}),
+        ("blank", {"blank"}),
+    ],
+)
+def test_distorted_chests(distortion, reasons):
+    assert verdict(DISTORTIONS[distortion](chest())) in reasons
+
+
+def test_the_chest_itself_passes():
+    assert verdict(chest()) == "pass"
+
+
+@pytest.mark.parametrize("kind", made_up())
+def test_made_up_pictures_hardly_pass(kind):
+    answers = [verdict(p) for p in made_up()[kind]]
+    assert "pass" not in answers
+    assert answers.count("warn") <= len(answers) // 10
+
+
+def test_colours_refuse_and_grey_rgb_does_not():
+    grey = np.repeat(chest()[..., None], 3, axis=2)
+    read_radiograph(written(film(grey)))
+    red = grey.copy()
+    red[..., 1:] //= 3
+    with pytest.raises(FilmRefused, match="coloured") as caught:
+        read_radiograph(written(film(red)))
+    assert caught.value.reason == "not-a-radiograph"
+
+
+def test_a_header_that_contradicts_the_picture_is_a_doubt():
+    """With the polarity stated an inverted look may be the header's fault or the film's: it passes, with a warning."""
+    read = read_radiograph(written(film(PhotometricInterpretation="MONOCHROME1")))
+    assert "looks inverted" in read.warnings[0]
+    with pytest.raises(FilmRefused, match="looks inverted"):
+        read_radiograph(255 - chest())
+
+
+def test_force_takes_and_warns_but_does_not_mend():
+    forced = read_radiograph(written(film(Modality="CT", ViewPosition="LL")), force=True)
+    assert len(forced.warnings) == 2
+    with pytest.raises(FilmRefused, match="0 rows"):
+        read_radiograph(written(film(Rows=0)), force=True)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("folder", "share"), [("rsna-mini/stage_2_train_images", 0.01), ("kermany/test", 0.01)])
+def test_real_films_pass(folder, share):
+    root = os.environ.get("EDGE_PNEUMO_DATA")
+    if not root:
+        pytest.skip("EDGE_PNEUMO_DATA is not set")
+    assert check_folder(str(Path(root, folder)))["refused_share"] < share

@@ -1,0 +1,77 @@
+"""Folders, zip files and stdin -> one `Source` a film, in a fixed order, each answered."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+
+import pytest
+from ingest_films import chest, film, written
+
+from edge_pneumo.edge_runtime import limits
+from edge_pneumo.edge_runtime.radiograph import read_radiograph
+from edge_pneumo.edge_runtime.sources import Source, find_films
+from edge_pneumo.errors import DataError, FilmRefused
+
+FILM = written(film())
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "b" / "deep").mkdir(parents=True)
+    (tmp_path / ".hidden").mkdir()
+    for name in ("b/deep/IM1", "b/2.dcm", "a.dcm", ".DS_Store", ".hidden/x.dcm"):
+        (tmp_path / name).write_bytes(FILM)
+    with zipfile.ZipFile(tmp_path / "c.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("z/1.dcm", "0.dcm", "__MACOSX/._0.dcm", "z/.DS_Store"):
+            archive.writestr(name, FILM)
+    return tmp_path
+
+
+def test_order_names_and_bytes(folder):
+    found = list(find_films([folder, "-"]))
+    names = [os.path.relpath(s.name, folder) for s in found[:-1]]
+    assert names == ["a.dcm", "c.zip/z/1.dcm", "c.zip/0.dcm", "b/2.dcm", "b/deep/IM1"]
+    assert found[-1] == Source("<stdin>", "-")
+    for source in found[:-1]:
+        assert pickle.loads(pickle.dumps(source)).read() == FILM
+        assert (read_radiograph(source).pixels == chest()).all()
+        assert read_radiograph(source).source == source.name
+
+
+def test_a_missing_path_is_said_at_once(tmp_path):
+    with pytest.raises(DataError, match="no such file or folder"):
+        list(find_films([tmp_path / "nothing"]))
+
+
+@pytest.mark.parametrize("damage", ["cut", "bits", "not a zip"])
+def test_damaged_zip_files_are_refused_and_do_not_stop(folder, damage):
+    path = folder / "c.zip"
+    data = path.read_bytes()
+    path.write_bytes(
+        {"cut": data[:-60], "bits": data[:60] + b"\xff" * 200 + data[260:], "not a zip": b"PK\3\4 no"}[damage]
+    )
+    refused = 0
+    for source in find_films([path]):
+        try:
+            read_radiograph(source)
+        except FilmRefused as refusal:
+            assert refusal.reason in ("unreadable", "not-dicom")
+            refused += 1
+    assert refused
+
+
+def test_a_zip_member_that_swells_is_stopped(folder, monkeypatch):
+    monkeypatch.setattr(limits, "MAX_FILE_BYTES", 1000)
+    with pytest.raises(FilmRefused, match="over 1,000 bytes"):
+        read_radiograph(next(find_films([folder / "c.zip"])))
+
+
+def test_pipes_and_devices_are_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/zero"):
+        with pytest.raises(FilmRefused, match="not a regular file"):
+            read_radiograph(path)
+    with pytest.raises(FilmRefused, match="Is a directory"):
+        read_radiograph(tmp_path)
