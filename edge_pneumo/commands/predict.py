@@ -80,6 +80,8 @@ def predict(
     from edge_pneumo.edge_runtime.report import run
     from edge_pneumo.edge_runtime.worker import WorkerSetup
 
+    folders = {"overlay": overlay, "sr": sr, "gsps": gsps, "sc": sc}
+    outputs = {kind: folder for kind, folder in folders.items() if folder is not None}
     setup = WorkerSetup(
         model=model,
         backend=backend,
@@ -88,9 +90,8 @@ def predict(
         force=force,
         heat=heat,
         require_signature=require_signature,
+        outputs=tuple(outputs),
     )
-    folders = {"overlay": overlay, "sr": sr, "gsps": gsps, "sc": sc}
-    outputs = {kind: folder for kind, folder in folders.items() if folder is not None}
     request = Request(paths, setup, outputs, jobs)
     if not run(request, format_=format_, output=output, skip_done=skip_done):
         click.get_current_context().exit(3)

@@ -29,6 +29,7 @@ class Request:
     outputs : kind of output (`outputs.SUFFIXES`) -> folder.
     jobs : worker processes; None lets the number of films, cores and the free memory decide, 1 works in this process.
     is_done : films (by name and output files) to leave out.
+    leave_out : files that are no films, though they may lie among them.
     """
 
     paths: Sequence[str]
@@ -36,6 +37,7 @@ class Request:
     outputs: dict[str, str] = field(default_factory=dict)
     jobs: int | None = None
     is_done: Callable[[Task], bool] | None = None
+    leave_out: tuple[str, ...] = ()
 
 
 def look(request: Request) -> Iterator[Outcome]:
@@ -60,7 +62,8 @@ def look(request: Request) -> Iterator[Outcome]:
         return
     from edge_pneumo.edge_runtime.pool import FilmPool, default_jobs
 
-    yield from FilmPool(request.setup, request.jobs or default_jobs()).run(itertools.chain(first, tasks))
+    jobs = request.jobs or default_jobs(request.setup.threads)
+    yield from FilmPool(request.setup, jobs).run(itertools.chain(first, tasks))
 
 
 def plan(request: Request) -> Iterator[Task]:
@@ -70,12 +73,14 @@ def plan(request: Request) -> Iterator[Task]:
     """
     named = {os.path.realpath(path) for path in request.paths}
     made = [os.path.realpath(folder) + os.sep for folder in request.outputs.values()]
+    left_out = {os.path.realpath(path) for path in request.leave_out}
     taken: dict[str, str] = {}
     for source in _sources(request.paths):
-        if made and source.member is None:
+        if (made or left_out) and source.member is None:
             real = os.path.realpath(source.path)
-            if real not in named and any(real.startswith(folder) for folder in made):
-                continue  # an overlay of an earlier run, in a folder within the folder of films
+            # an overlay of an earlier run, in a folder within the folder of films
+            if real in left_out or (real not in named and any(real.startswith(folder) for folder in made)):
+                continue
         stem = _stem(source, taken, request.outputs)
         outputs = {kind: str(Path(folder) / f"{stem}{SUFFIXES[kind]}") for kind, folder in request.outputs.items()}
         task = Task(source.name, source, outputs)

@@ -254,14 +254,14 @@ def usable_cores() -> int:
     return cores
 
 
-def default_jobs() -> int:
-    """Workers that this machine has cores and memory for (a worker with its model holds about 100 MB)."""
+def default_jobs(threads: int = 1) -> int:
+    """Workers of `threads` threads that this machine has cores and memory for (one holds about 100 MB)."""
     try:
         fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
         room = int(fields["MemAvailable"].split()[0]) // 150_000
     except (OSError, KeyError, ValueError):
         room = usable_cores()
-    return max(1, min(usable_cores(), room))
+    return max(1, min(usable_cores() // threads, room))
 
 
 def _environment() -> dict[str, str]:

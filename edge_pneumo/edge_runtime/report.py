@@ -60,6 +60,8 @@ def run(request: Request, *, format_: str | None = None, output: str | None = No
 
         return ask
 
+    if output is not None:  # results written into the folder of films are no film
+        request = dataclasses.replace(request, leave_out=(output, f"{output}.part"))
     with _results(request, format_, output, skip_done) as (write, is_done):
         if is_done is not None:
             request = dataclasses.replace(request, is_done=remember_skipped(is_done))
@@ -72,10 +74,9 @@ def run(request: Request, *, format_: str | None = None, output: str | None = No
         finally:
             if writer.count or skipped:
                 writer.finish()
-    if not writer.count and not skipped:
-        raise DataError(
-            f"no film in {', '.join(request.paths)}. Give DICOM, PNG or JPEG files, or folders or zip files of them."
-        )
+        if not writer.count and not skipped:
+            places = ", ".join(request.paths)
+            raise DataError(f"no film in {places}. Give DICOM, PNG or JPEG files, or folders or zip files of them.")
     tally.summary(skipped)
     return not tally.refused and not tally.problems
 
@@ -112,8 +113,7 @@ def _results(
         try:
             yield lines.write, (lambda task: task.name in lines.done) if skip_done else None
         except BaseException:
-            lines.leave()
-            if lines.part.stat().st_size:
+            if lines.leave():
                 print(f"edge-pneumo: stopped; what is done is in {lines.part}, --skip-done goes on.", file=sys.stderr)
             raise
         lines.finish()

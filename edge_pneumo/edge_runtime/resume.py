@@ -110,10 +110,15 @@ class ResultLines:
             self._stream.close()
             self.part.replace(self.path)
 
-    def leave(self) -> None:
-        """Stop here; the .part file stays for a run with `resume`."""
-        if self._stream is not None:
-            self._stream.close()
+    def leave(self) -> bool:
+        """Stop here; True when there are lines, which then stay in the .part file for a run with `resume`."""
+        if self._stream is None:
+            return False
+        self._stream.close()
+        if self.part.exists() and self.part.stat().st_size:
+            return True
+        self.part.unlink(missing_ok=True)
+        return False
 
 
 @contextmanager

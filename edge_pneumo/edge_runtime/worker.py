@@ -38,6 +38,7 @@ class WorkerSetup:
     backend, threads, operating_point, force : as in `Detector`.
     heat : draw the heat map into overlays.
     require_signature : path of the public key that must have signed the model.
+    outputs : kinds of output files there will be (`outputs.SUFFIXES`).
     """
 
     model: str = "default"
@@ -48,6 +49,7 @@ class WorkerSetup:
     force: bool = False
     heat: bool = True
     require_signature: str | None = None
+    outputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,10 @@ def main() -> None:
         setup: WorkerSetup = pickle.load(inbox)
         try:
             detector = open_detector(setup)
+            if setup.outputs:  # highdicom takes seconds to import on a small computer: not on the first film's time
+                from edge_pneumo.edge_runtime.outputs import prepare
+
+                prepare(setup.outputs)
         except EdgePneumoError as error:
             send(outbox, Failure(type(error), str(error)))
             return

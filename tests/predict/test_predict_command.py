@@ -251,6 +251,22 @@ def test_results_in_a_file(cli, films: Path, model: str, tmp_path: Path) -> None
     assert sorted(p.name for p in tmp_path.iterdir()) == ["films", "r.csv", "r.json", "r.jsonl", "r.txt"]
 
 
+def test_results_among_the_films_are_no_film(cli, films: Path, model: str) -> None:
+    for _ in range(2):
+        cli("predict", films, "--model", model, "-o", films / "r.jsonl")
+        assert len(lines((films / "r.jsonl").read_text())) == 5
+
+
+def test_a_run_without_films_leaves_earlier_results(cli, films: Path, model: str, tmp_path: Path) -> None:
+    results = tmp_path / "r.jsonl"
+    cli("predict", films, "--model", model, "-o", results)
+    before = results.read_text()
+    (tmp_path / "empty").mkdir()
+    assert cli("predict", tmp_path / "empty", "--model", model, "-o", results)[0] == 3
+    assert results.read_text() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["empty", "films", "r.jsonl"]
+
+
 def test_skip_done_goes_on_after_a_kill(cli, films: Path, model: str, tmp_path: Path) -> None:
     results = tmp_path / "r.jsonl"
     cli("predict", films, "--model", model, "-o", results)

@@ -8,6 +8,7 @@ sc        DICOM   secondary capture: the overlay picture, for viewers that do ne
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,22 @@ if TYPE_CHECKING:
 
 SUFFIXES = {"overlay": ".png", "sr": ".sr.dcm", "gsps": ".gsps.dcm", "sc": ".sc.dcm"}
 """Kind of output -> how its files' names end."""
+
+
+def prepare(kinds: Iterable[str]) -> None:
+    """Import what writing these kinds needs, before there is a film.
+
+    Raises
+    ------
+    MissingExtra : the DICOM kinds need highdicom.
+    """
+    from edge_pneumo.edge_runtime.outputs import overlay  # noqa: F401
+
+    if set(kinds) - {"overlay"}:
+        from edge_pneumo.edge_runtime.outputs.dicom import require_highdicom
+
+        require_highdicom()
+        import highdicom  # noqa: F401
 
 
 def write_output(
