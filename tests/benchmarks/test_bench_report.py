@@ -32,6 +32,10 @@ def page() -> str:
         entry(20, backend="gpu", seed=4, software=True),
         cannot_run("tflite-runtime", "not installed"),
     ]
+    laptop[1] |= {
+        "name": "OpenVINO",
+        "times_ours": {key: {"value": 1.75, "low": 1.5, "high": 2.0} for key in ("total", "invoke")},
+    }
     pi = [entry(30, seed=5, sustained=sustained()), entry(17, threads=4, seed=6)]
     return render_report(
         [check(result("laptop", laptop), "a"), check(result("Pi <4> & co", pi, board="Raspberry Pi 4"), "b")],
@@ -123,6 +127,11 @@ def test_software_gpu_is_shown_but_never_drawn_or_recommended(page):
     assert "software GPU: proves that the path works" in page
     drawn = "".join(re.findall(r"<svg.*?</svg>", page, re.S))
     assert "gpu" not in drawn
+
+
+def test_peers_have_their_ratios(page):
+    assert embedded(page)["peers"][0]["times"] == {"value": 1.75, "low": 1.5, "high": 2.0}
+    assert "Against other runtimes" in page
 
 
 def test_verdict_speaks_of_each_device_and_of_unstable_rows(page):

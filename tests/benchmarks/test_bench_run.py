@@ -23,12 +23,14 @@ from edge_pneumo.benchmarks.sweep import run_sweep
 from edge_pneumo.cli import main
 from edge_pneumo.edge_runtime.decode import decode
 from edge_pneumo.edge_runtime.engine import open_engine
+from edge_pneumo.edge_runtime.predict import Detector
 from edge_pneumo.edge_runtime.preprocess import preprocess
 from edge_pneumo.edge_runtime.radiograph import read_radiograph
 from edge_pneumo.errors import InputRefused, ModelFileError
 from edge_pneumo.train.data.phantom import make_phantom
 
 TINY = str(Path(__file__).parent.parent / "data" / "tiny.tflite")
+SWIFTSHADER = "/usr/lib/chromium/vk_swiftshader_icd.json"
 QUICK = [
     "--threads",
     "1",
@@ -160,6 +162,45 @@ def test_a_batch_answers_as_single_films_do(films):
     single = [run_films([path], open_backend(Job(TINY))).findings[0].probability for path in chosen.paths]
     batch = run_films(chosen.paths, open_backend(Job(TINY, batch=4))).findings
     assert [f.probability for f in batch] == pytest.approx(single, abs=0.03)
+
+
+def test_stages_answer_as_the_detector_does(films):
+    (path, *_) = films_in([films]).paths
+    with Detector.open(TINY) as detector:
+        assert run_films([path], open_backend(Job(TINY))).findings[0] == detector.predict(path).finding
+
+
+@pytest.mark.skipif(not Path(SWIFTSHADER).is_file(), reason="the software GPU comes with Debian's chromium")
+def test_gpu_path_on_a_software_gpu_is_marked_and_answers_as_the_cpu_does(films, monkeypatch):
+    monkeypatch.setenv("VK_ICD_FILENAMES", SWIFTSHADER)
+    paths = films_in([films]).paths
+    with Measurer(Job(TINY, "gpu", films=paths)) as measurer:
+        assert measurer.open()["software"] is True
+        found = measurer.measure(films=4, collect=True)["findings"]
+    answered = [found[str(index)]["probability"] for index in range(4)]
+    assert answered == pytest.approx(probabilities("cpu", paths), abs=0.15)
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("backend", ["keras", "tensorflow"])
+def test_keras_runs_a_run_folder_through_the_loader_it_is_given(films, tmp_path, monkeypatch, backend):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    job = Job(str(tmp_path), backend, films=films_in([films]).paths, run_loader="bench_run_loader:load_tiny")
+    with Measurer(job) as measurer:
+        facts = measurer.open()
+        found = measurer.measure(films=4, collect=True)["findings"]
+    assert facts["model"]["precision"] == "float32"
+    assert all(0 < answer["probability"] < 1 for answer in found.values())
+    assert len(found) == 4
+
+
+@pytest.mark.train
+def test_cuda_without_a_card_says_so(films, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    job = Job(str(tmp_path), "tensorflow-cuda", films=("x",), run_loader="bench_run_loader:load_tiny")
+    with Measurer(job) as measurer, pytest.raises(CannotRun, match="sees no CUDA GPU"):
+        measurer.open()
 
 
 @pytest.mark.parametrize("backend", sorted(set(BACKENDS) - {"keras", "tensorflow", "tensorflow-cuda"}))

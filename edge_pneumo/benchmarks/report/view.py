@@ -48,6 +48,7 @@ def build_view(results: Sequence[dict[str, Any]], options: ReportOptions) -> dic
         "devices": devices,
         "latency": [row for row in rows if row["status"] == "ok"],
         "absent": [row for row in rows if row["status"] != "ok"],
+        "peers": peer_rows(results),
         "pareto": [row for row in rows if row.get("auc") is not None and not row["software"]],
         "threads": thread_scaling(rows),
         "sustained": [
@@ -120,6 +121,24 @@ def _row(label: str, entry: dict[str, Any]) -> dict[str, Any]:
     interval = (entry.get("accuracy") or {}).get("auc")
     row["auc_interval"] = [interval.get("low"), interval.get("high")] if isinstance(interval, dict) else None
     return row
+
+
+def peer_rows(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Contestants of `benchmark peers`, with how many times longer than ours each takes."""
+    return [
+        {
+            "device": result["label"],
+            "name": entry["name"],
+            "p50": entry["stages_ms"]["total"]["p50"],
+            "network_p50": entry["stages_ms"]["invoke"]["p50"],
+            "times": entry["times_ours"]["total"],
+            "network_times": entry["times_ours"]["invoke"],
+            "peak_rss_mb": entry["peak_rss_mb"],
+        }
+        for result in results
+        for entry in result["results"]
+        if entry["status"] == "ok" and entry.get("times_ours")
+    ]
 
 
 def device_facts(device: dict[str, Any]) -> list[list[str]]:
