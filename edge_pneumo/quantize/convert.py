@@ -128,8 +128,7 @@ def convert_run(
     UsageFault, DataError, WriteFailed, MissingExtra
     """
     options = replace(options or ConvertOptions(), precision=precision)
-    run = run if isinstance(run, TrainedRun) else load_run(run)
-    _check_run(run, options)
+    run = _checked_run(load_run(run) if isinstance(run, str | Path) else run, options)
     spec, out_path = run.input_spec, Path(out_path)
 
     say(f"reading films: calibration from '{dataset.root}', judged on split '{options.split}'")
@@ -295,7 +294,7 @@ def _proved_file(out_path: Path, candidate: Candidate, run: TrainedRun, metadata
         temporary.unlink(missing_ok=True)
 
 
-def _check_run(run: Any, options: ConvertOptions) -> None:
+def _checked_run(run: Any, options: ConvertOptions) -> TrainedRun:
     if not isinstance(run, TrainedRun):
         raise UsageFault("only detector runs can be converted; reference systems are for `evaluate` and the tables")
     if run.kind == "qat" and options.precision != "int8":
@@ -306,6 +305,7 @@ def _check_run(run: Any, options: ConvertOptions) -> None:
         raise UsageFault(
             "--repair works layer by layer on post-training int8; convert the float run at --precision int8"
         )
+    return run
 
 
 def _float_reference(run: TrainedRun) -> Any:

@@ -90,8 +90,7 @@ def quantise_run(
     UsageFault, DataError, MissingExtra, WriteFailed
     """
     options, out = options or QatOptions(), Path(out)
-    run = run if isinstance(run, TrainedRun) else load_run(run)
-    _check(run, out, resume)
+    run = _checked(load_run(run) if isinstance(run, str | Path) else run, out, resume)
     import tensorflow as tf
 
     tf.keras.utils.set_random_seed(options.seed)
@@ -259,7 +258,7 @@ def distance(student: dict[str, Any], teacher: dict[str, Any], variance: dict[st
     return (heat + ltrb + logit) / 3.0
 
 
-def _check(run: Any, out: Path, resume: bool) -> None:
+def _checked(run: Any, out: Path, resume: bool) -> TrainedRun:
     if not isinstance(run, TrainedRun) or run.kind != "detector":
         kind = getattr(run, "kind", "system")
         raise UsageFault(f"quantize starts from a float detector run; this one is of kind '{kind}'")
@@ -269,6 +268,7 @@ def _check(run: Any, out: Path, resume: bool) -> None:
         raise UsageFault(f"--out {out} is the float run itself; name another directory")
     if not resume and any((out / name).exists() for name in ("config.json", "state.npz")):
         raise UsageFault(f"{out} holds a run already; go on with --resume, or give another --out")
+    return run
 
 
 def _record(run: TrainedRun, dataset: DataSet, options: QatOptions) -> dict[str, Any]:
