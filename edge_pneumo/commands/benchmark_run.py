@@ -18,11 +18,16 @@ from edge_pneumo.commands.benchmark_options import (
     progress_line,
 )
 
-BACKEND_HELP = "; ".join(f"{name}: {line}" for name, (_, line) in BACKENDS.items())
+BACKEND_LINES = "\n".join(f"  {name:<16} {line}" for name, (_, line) in BACKENDS.items())
 
 
 @click.command(
-    epilog="""Examples:
+    epilog=f"""Backends:
+
+\b
+{BACKEND_LINES}
+
+Examples:
 
 \b
   edge-pneumo benchmark run -o pi4.json
@@ -46,7 +51,7 @@ What it measures and how: docs/benchmarks.md."""
     type=Names(tuple(BACKENDS)),
     default="cpu",
     show_default=True,
-    help=f"Comma-separated. {BACKEND_HELP}. One that cannot run says why in the result.",
+    help="Comma-separated, from the list below. One that cannot run says why in the result.",
 )
 @click.option(
     "--threads",

@@ -26,7 +26,7 @@ from edge_pneumo.edge_runtime.engine import open_engine
 from edge_pneumo.edge_runtime.predict import Detector
 from edge_pneumo.edge_runtime.preprocess import preprocess
 from edge_pneumo.edge_runtime.radiograph import read_radiograph
-from edge_pneumo.errors import InputRefused, ModelFileError
+from edge_pneumo.errors import InputRefused, ModelFileError, WriteFailed
 from edge_pneumo.train.data.phantom import make_phantom
 
 TINY = str(Path(__file__).parent.parent / "data" / "tiny.tflite")
@@ -105,6 +105,15 @@ def test_resume_starts_again_when_the_films_changed(films, tmp_path):
         measure=stand_in(calls),
     )
     assert len(calls) == 2
+
+
+def test_a_place_that_cannot_be_written_is_told_before_measuring(films, tmp_path):
+    (tmp_path / "file").write_text("x")
+    chosen, calls = films_in([films]), []
+    jobs = combinations([TINY], ["cpu"], [1], [1], chosen.paths)
+    with pytest.raises(WriteFailed, match="Choose another place"):
+        run_sweep(jobs, chosen, tmp_path / "file" / "r.json", Settings(), measure=stand_in(calls))
+    assert calls == []
 
 
 def test_result_holds_no_path_and_no_film_name(films, tmp_path):
