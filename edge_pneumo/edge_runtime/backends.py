@@ -11,14 +11,16 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_pneumo.edge_runtime.flatbuffer import Graph, read_graph
 from edge_pneumo.edge_runtime.quiet import quiet_runtime
 from edge_pneumo.errors import ModelFileError, UsageFault
+
+if TYPE_CHECKING:
+    from edge_pneumo.edge_runtime.flatbuffer import Graph
 
 OUTPUT_NAMES = ("image_logit", "heat", "ltrb")
 KERNELS = ("default", "builtin", "reference")
@@ -171,6 +173,8 @@ class GpuRunner:
         self._outputs = {
             name: self._model.create_output_buffer_by_name(self._key, name) for name in signatures[self._key]["outputs"]
         }
+        from edge_pneumo.edge_runtime.flatbuffer import read_graph
+
         # CompiledModel knows shapes and dtypes but not scales: they are read from the file itself
         graph = read_graph(model if isinstance(model, bytes) else model.read_bytes())
         self.input = _from_graph(graph, next(iter(self._inputs)))

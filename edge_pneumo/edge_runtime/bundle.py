@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from edge_pneumo.edge_runtime import trailer
 from edge_pneumo.edge_runtime.decode import DecodeSpec
 from edge_pneumo.edge_runtime.files import atomic_write
-from edge_pneumo.edge_runtime.flatbuffer import is_tflite, read_graph
 from edge_pneumo.edge_runtime.preprocess import InputSpec
 from edge_pneumo.errors import ModelFileError, UsageFault
 
@@ -179,7 +178,7 @@ def read_parts(path: Path) -> tuple[bytes, bytes]:
             head = stream.read(8)
             stream.seek(max(0, size - TAIL_BYTES))
             start = trailer.find(stream.read(TAIL_BYTES), size)
-            if not is_tflite(head):
+            if not trailer.is_tflite(head):
                 raise ModelFileError(
                     f"{path}: not a TFLite model: expected the mark TFL3 at byte 4, found {head[4:8]!r} in "
                     f"{size} bytes. Give a file made by `edge-pneumo convert`."
@@ -249,6 +248,8 @@ def write_bundle(
     ModelFileError : the network or the metadata could not be read back by `open_bundle`.
     WriteFailed : the place cannot be written.
     """
+    from edge_pneumo.edge_runtime.flatbuffer import read_graph  # not needed to open a model: a start is milliseconds
+
     what = str(path)
     graph = read_graph(tflite, what)
     outputs = {

@@ -12,9 +12,9 @@ import struct
 from collections import Counter
 from dataclasses import dataclass
 
+from edge_pneumo.edge_runtime.trailer import is_tflite
 from edge_pneumo.errors import ModelFileError
 
-IDENTIFIER = b"TFL3"
 # schema.fbs, enum TensorType, in its order
 TENSOR_TYPES = (
     *("float32", "float16", "int32", "uint8", "int64", "string", "bool", "int16", "complex64", "int8", "float64"),
@@ -70,11 +70,6 @@ class Graph:
             if index is not None:
                 return self.tensors[index]
         raise ModelFileError(f"the model has no input or output named {name!r}")
-
-
-def is_tflite(data: bytes) -> bool:
-    """Whether the bytes begin like a TFLite flatbuffer."""
-    return data[4:8] == IDENTIFIER
 
 
 def read_graph(data: bytes, what: str = "the model") -> Graph:

@@ -34,6 +34,11 @@ _END_SIZE = struct.calcsize(_END)
 _DATE, _VERSION = 0x21, 20  # 1980-01-01; zip 2.0
 
 
+def is_tflite(head: bytes) -> bool:
+    """Whether a file that begins with these 8 bytes or more begins as a TFLite flatbuffer does."""
+    return head[4:8] == b"TFL3"
+
+
 def pack(members: dict[str, bytes], offset: int) -> bytes:
     """The trailer that holds `members`, for a network of `offset` bytes."""
     body, directory = b"", b""

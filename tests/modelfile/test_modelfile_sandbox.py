@@ -112,5 +112,5 @@ def test_a_machine_that_cannot_run_anything_does_not_blame_the_model(
         return subprocess.CompletedProcess(command, sandbox.CANNOT_RUN, "", "tflite-runtime needs numpy<2\n")
 
     monkeypatch.setattr(subprocess, "run", child)
-    with pytest.raises(BackendUnavailable, match="^tflite-runtime needs numpy<2$"):
+    with pytest.raises(BackendUnavailable, match=r"^tflite-runtime needs numpy<2$"):
         open_bundle(tiny_path)

@@ -6,6 +6,7 @@ things: to see which kernels run (dot products on the Pi 5), and to notice when 
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -53,7 +54,7 @@ def build_plugin(emulator: Emulator) -> Path:
 
 def count(emulator: Emulator, board: str, work: str, model: str | Path, film: Path | None = None) -> dict[str, int]:
     """Instructions of one warm run of `work` ("network", "film" or "plain") on a board, by class."""
-    counts = emulator.work / f"counts-{board}.txt"
+    counts = emulator.work / f"counts-{board}-{os.getpid()}.txt"
     plugin = f"{build_plugin(emulator)},out={counts}"
     arguments = [
         "-m",
@@ -62,9 +63,9 @@ def count(emulator: Emulator, board: str, work: str, model: str | Path, film: Pa
         str(model if model == "default" else Path(model).resolve()),
     ]
     emulator.run(board, [*arguments, *([str(film.resolve())] if film else [])], plugin=plugin)
-    snapshots = {
-        int(words[0]): [int(w) for w in words[1:]] for words in map(str.split, counts.read_text().splitlines())
-    }
+    lines = counts.read_text().splitlines()
+    counts.unlink()
+    snapshots = {int(words[0]): [int(word) for word in words[1:]] for words in map(str.split, lines)}
     before, after = sorted(snapshots)[-2:]
     return {name: b - a for name, a, b in zip(CLASSES, snapshots[before], snapshots[after], strict=True)}
 
