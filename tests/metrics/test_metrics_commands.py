@@ -126,6 +126,7 @@ class Page(HTMLParser):
 
 
 def test_the_page_is_self_contained_and_names_no_film_unless_asked(tmp_path):
+    pytest.importorskip("matplotlib")
     films, findings = clinic(60)
     findings[0] = FilmRefused("truncated", "cut")
     result = evaluate(films, findings, bootstrap=20, model={"name": "<m>"}, operating_points={"screening": 0.3})
@@ -148,6 +149,7 @@ def test_table_and_page_of_next_to_nothing(tmp_path, n):
     films, findings = clinic(1)
     result = evaluate(films[:n], findings[:n], bootstrap=5)
     assert "warning:" in to_text(result)
+    pytest.importorskip("matplotlib")
     write_page(tmp_path / "page.html", result)
 
 

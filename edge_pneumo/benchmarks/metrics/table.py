@@ -56,8 +56,7 @@ def _figures(result: Mapping[str, Any]) -> list[str]:
     note = "95 % interval over patients" if result["bootstrap"]["replicates"] else "no intervals"
     lines = [f"{'figure':28} value ({note})"]
     lines += [f"{title:28} {spell(result[name])}" for name, title in TITLES.items()]
-    froc = ", ".join(f"{rate}: {spell(value, 2)}" for rate, value in result["froc_sensitivity"].items())
-    lines.append(f"{'boxes found at false/film':28} {froc}")
+    lines += [f"{f'found at {rate} false a film':28} {spell(v)}" for rate, v in result["froc_sensitivity"].items()]
     cells = result["confusion"]
     if threshold is not None:
         text = f"tn {cells['tn']}  fp {cells['fp']}  fn {cells['fn']}  tp {cells['tp']}"
