@@ -127,7 +127,10 @@ def _limit_self() -> None:
 def cache_dir() -> Path:
     """Where verdicts are kept: `$XDG_CACHE_HOME/edge-pneumo` or `~/.cache/edge-pneumo`."""
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "edge-pneumo"
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "edge-pneumo"
+    except RuntimeError:  # a user without a home (a container's): nothing is remembered
+        return Path("/nonexistent/edge-pneumo")
 
 
 def _verdict_path(sha256: str) -> Path:

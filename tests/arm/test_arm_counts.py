@@ -9,6 +9,7 @@ import pytest
 
 from edge_pneumo.benchmarks.arm import count, userland
 from edge_pneumo.benchmarks.arm.boards import BOARDS, write_board
+from edge_pneumo.benchmarks.arm.estimate import estimate_ms
 from edge_pneumo.benchmarks.arm.userland import EmulatorUnavailable
 from edge_pneumo.errors import VerificationFailed
 
@@ -37,6 +38,11 @@ def test_nothing_to_compare() -> None:
 def test_other_versions_are_named() -> None:
     assert count.same_conditions(result(1), result(1)) == ""
     assert "7.2.22 here, 8 committed" in count.same_conditions(result(1), {**result(1), "qemu": "8"})
+
+
+def test_the_estimate_gives_back_what_was_published() -> None:
+    assert estimate_ms("pi4", 113_280_000) == pytest.approx(17.0)
+    assert estimate_ms("pi5", 98_000_000) == pytest.approx(8.0)
 
 
 def test_the_table_says_what_it_is() -> None:

@@ -100,6 +100,16 @@ def test_a_cache_that_cannot_be_written(tiny_path: Path, tmp_path: Path, monkeyp
     assert open_bundle(tiny_path).name == "tiny-test-model"
 
 
+def test_a_user_without_a_home(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.setattr(sandbox, "_remember", lambda verdict: None)
+    assert open_bundle(tiny_path).name == "tiny-test-model"
+
+
 def test_the_child_looks_only_at_the_file_it_was_told_of(tiny_path: Path) -> None:
     with pytest.raises(ModelFileError, match="changed while it was being checked"):
         sandbox.admit(tiny_path, "0" * 64)
