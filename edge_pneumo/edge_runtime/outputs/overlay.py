@@ -153,8 +153,8 @@ def _with_caption(picture: Image.Image, result: FilmResult, *, heat: bool) -> Im
     margin = max(8, width // 64)
     bar = max(60, width // 8) if heat else 0
     room = width - 2 * margin - (bar + 2 * margin if heat else 0)
-    big = _fitting(first, room, max(picture.size) // 36)
-    small = _fitting(second, room, max(picture.size) // 52)
+    big = _fitting(first, room, max(16, max(picture.size) // 36))
+    small = _fitting(second, room, max(12, max(picture.size) // 52))
     line_height = [int(font.size * 1.4) for font in (big, small)]
     height = sum(line_height) + 2 * margin
     canvas = Image.new("RGB", (width, picture.height + height), _INK)
