@@ -31,6 +31,9 @@ def load_images(
 ) -> tuple[NDArray[np.uint8], list[Geometry], list[int], list[Refused]]:
     """Read films as the network will see them.
 
+    The runtime's door (is this a frontal chest film?) stands open here: a data set's labels vouch for its films, and
+    training must not lose the odd-looking ones. Evaluation and prediction keep it shut.
+
     Parameters
     ----------
     films : films to read, in the order of the result.
@@ -83,7 +86,7 @@ def _read_one(film: Film, spec: InputSpec, cache: PixelCache | None) -> tuple[ND
     if found is not None:
         return found
     try:
-        answer = preprocess(read_radiograph(data, size_px=spec.size_px, name=film.path), spec)
+        answer = preprocess(read_radiograph(data, size_px=spec.size_px, name=film.path, force=True), spec)
     except FilmRefused as error:
         return error
     if cache is not None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edge_pneumo.edge_runtime.radiograph import read_radiograph
 from edge_pneumo.errors import DataError, FilmRefused
 from edge_pneumo.train.data.film import SEVERITIES, Fault, Film
 from edge_pneumo.train.data.index import box_faults, group_faults, read_layout
@@ -117,33 +118,38 @@ def pixel_faults(films: Sequence[Film], *, progress: bool = True) -> list[Fault]
     """Films that cannot be read, and films that are in the data set twice under different names."""
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         answers = list(watched(pool.map(_look, films), len(films), "checking films", show=progress))
-    faults = [
-        Fault("unreadable-film", "skip", film.film_id, found)
-        for film, found in zip(films, answers, strict=True)
-        if isinstance(found, str)
-    ]
+    faults: list[Fault] = []
     twins: dict[bytes, list[Film]] = defaultdict(list)
-    for film, found in zip(films, answers, strict=True):
-        if isinstance(found, bytes):
-            twins[found].append(film)
+    for film, (key, trouble) in zip(films, answers, strict=True):
+        if key is None:
+            faults.append(Fault("unreadable-film", "skip", film.film_id, trouble))
+            continue
+        twins[key].append(film)
+        if trouble:
+            faults.append(Fault("refused-at-door", "note", film.film_id, f"{trouble} Training uses it all the same."))
     for same in twins.values():
         if len(same) > 1:
             faults.append(_twin_fault(same))
     return faults
 
 
-def _look(film: Film) -> bytes | str:
-    """The hash of a film's bytes, or why it cannot be read."""
-    from edge_pneumo.edge_runtime.radiograph import read_radiograph
-
+def _look(film: Film) -> tuple[bytes | None, str]:
+    """The hash of a film's bytes, None when it cannot be read; and what is wrong with it, "" for nothing."""
     try:
         data = film.read()
-        read_radiograph(data, size_px=_DECODE_PX, name=film.path)
     except OSError as error:
-        return f"unreadable: {error.strerror or error}"
+        return None, f"unreadable: {error.strerror or error}"
+    try:
+        read_radiograph(data, size_px=_DECODE_PX, name=film.path)
     except FilmRefused as error:
-        return f"{error.reason}: {error}"
-    return content_key(data)
+        refusal = f"{error.reason}: {error}"
+    else:
+        return content_key(data), ""
+    try:
+        read_radiograph(data, size_px=_DECODE_PX, name=film.path, force=True)
+    except FilmRefused:
+        return None, refusal
+    return content_key(data), refusal
 
 
 def _twin_fault(same: Sequence[Film]) -> Fault:

@@ -87,7 +87,7 @@ def export_dataset(
 
 
 def _pixels(film: Film, size_px: int | None) -> tuple[np.ndarray, list[list[float]]]:
-    radiograph = read_radiograph(film.read(), size_px=size_px, name=film.path)
+    radiograph = read_radiograph(film.read(), size_px=size_px, name=film.path, force=True)
     if size_px is None:
         return radiograph.pixels, [list(box) for box in film.boxes_xyxy]
     pixels, geometry = preprocess(radiograph, InputSpec(size_px))

@@ -38,7 +38,7 @@ class Step:
 def stretch(film: Grey) -> Grey:
     """Contrast stretching: the 1st and 99th percentile become black and white."""
     low, high = np.percentile(film, (1, 99))
-    return np.clip((film - low) * (255 / max(high - low, 1)), 0, 255).astype(np.uint8)
+    return np.rint(np.clip((film - low) * (255 / max(high - low, 1)), 0, 255)).astype(np.uint8)
 
 
 def equalise(film: Grey) -> Grey:
