@@ -42,6 +42,13 @@ Examples:
     help="How the range of an activation is chosen; `all` tries each and keeps the best.",
 )
 @click.option(
+    "--rounding",
+    type=click.Choice(["aware", "nearest"]),
+    default="aware",
+    show_default=True,
+    help="aware: weights are rounded for the inputs they meet on films; nearest: as TFLite does, and usually worse.",
+)
+@click.option(
     "--calibration-films", type=click.IntRange(min=1), default=120, show_default=True, help="Films to calibrate on."
 )
 @click.option("--split", default="val", show_default=True, help="Films that the gate judges on.")
@@ -82,7 +89,8 @@ Examples:
     help="How the result is printed.",
 )  # fmt: skip
 def convert(
-    run: str, out: Path, data: Path | None, precision: str, calibration: str, calibration_films: int, split: str,
+    run: str, out: Path, data: Path | None, precision: str, calibration: str, rounding: str, calibration_films: int,
+    split: str,
     max_auc_drop: float, max_score_drop: float, max_change: float, weights_scale: str, explain: Path | None,
     repair: bool, seed: int, name: str | None, also: str | None, cache_dir: Path | None, output_format: str,
 ) -> None:  # fmt: skip
@@ -109,7 +117,7 @@ def convert(
     from edge_pneumo.train.run import load_run
 
     options = ConvertOptions(
-        calibration=calibration, calibration_films=calibration_films, seed=seed, split=split,
+        calibration=calibration, rounding=rounding, calibration_films=calibration_films, seed=seed, split=split,
         limits=Limits(max_auc_drop, max_score_drop, max_change), per_channel=weights_scale == "per-channel",
         repair=repair, explain=explain is not None, name=name, cache_dir=cache_dir,
     )  # fmt: skip

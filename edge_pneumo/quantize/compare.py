@@ -13,10 +13,11 @@ from edge_pneumo.quantize.material import calibration_images, engine_outputs, pr
 from edge_pneumo.quantize.post_training import quantise_int8
 from edge_pneumo.quantize.qat import load_float_reference
 from edge_pneumo.quantize.ranges import choose_ranges, observe
+from edge_pneumo.quantize.rounding import round_weights
 from edge_pneumo.train.data.film import DataSet
 from edge_pneumo.train.run import TrainedRun, raw_outputs
 
-CALIBRATION_FILMS = 120
+CALIBRATION_FILMS, ROUNDING_FILMS = 120, 24
 
 
 def compare_with_post_training(
@@ -32,7 +33,8 @@ def compare_with_post_training(
 
     Returns
     -------
-    `rows`, one each for "post-training" and "qat": `auc`, `rsna_score`, `sensitivity` (float, converted, drop with
+    `rows`, one each for "nearest" (weights rounded as TFLite does), "post-training" (rounded as `convert` does) and
+    "qat": `auc`, `rsna_score`, `sensitivity` (float, converted, drop with
     interval), `probability` moved, `signal_to_noise_db` by output, `bytes`.
     """
     spec = qat.input_spec
@@ -43,7 +45,11 @@ def compare_with_post_training(
     say("converting the float run by calibration")
     float_bytes = export.float_tflite(original)
     ranges = choose_ranges(observe(float_bytes, pictures, spec), "minmax", float_bytes, spec)
-    files = {"post-training": quantise_int8(float_bytes, ranges, spec)}
+    aware = round_weights(float_bytes, pictures[:ROUNDING_FILMS], spec).without()
+    files = {
+        "nearest": quantise_int8(float_bytes, ranges, spec),
+        "post-training": quantise_int8(aware, ranges, spec),
+    }
     say("converting the quantisation-aware run")
     files["qat"] = export.qat_tflite(qat.model)
     rows = []

@@ -34,10 +34,13 @@ from edge_pneumo.quantize.metadata import describe_model, short_metrics
 from edge_pneumo.quantize.post_training import PRECISIONS, check_input, check_integer, quantise_int8
 from edge_pneumo.quantize.ranges import METHODS, Observed, Ranges, choose_ranges, observe
 from edge_pneumo.quantize.repair import repair_int8
+from edge_pneumo.quantize.rounding import FloatNetwork, round_weights
 from edge_pneumo.train.data.film import DataSet
 from edge_pneumo.train.run import TrainedRun, load_run, read_json
 
 EXPLAINED_FILMS = 4
+ROUNDING_FILMS = 24
+ROUNDINGS = ("aware", "nearest")
 PARITY_FILMS = 32
 
 
@@ -52,6 +55,7 @@ class ConvertOptions:
     calibration_films, seed : how many films set the ranges, and the seed of their draw.
     limits : what the gate allows.
     split : films that the gate judges on.
+    rounding : "aware" rounds each weight for what it is multiplied with (rounding.py), "nearest" as TFLite does.
     per_channel : one scale for each output channel; False for accelerators that know only one a kernel.
     repair : keep as few layers as needed in float if the gate fails.
     explain : measure where the error comes from, gate passed or not.
@@ -66,6 +70,7 @@ class ConvertOptions:
     seed: int = 0
     limits: Limits = field(default_factory=Limits)
     split: str = "val"
+    rounding: str = "aware"
     per_channel: bool = True
     repair: bool = False
     explain: bool = False
@@ -76,6 +81,8 @@ class ConvertOptions:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise UsageFault(f"unknown precision {self.precision!r}; expected one of {', '.join(PRECISIONS)}")
+        if self.rounding not in ROUNDINGS:
+            raise UsageFault(f"unknown rounding {self.rounding!r}; expected one of {', '.join(ROUNDINGS)}")
         if self.calibration not in (*METHODS, "all"):
             raise UsageFault(f"unknown calibration {self.calibration!r}; expected one of {', '.join(METHODS)}, all")
 
@@ -155,6 +162,8 @@ def convert_run(
         candidate, gate, repair = workshop.repair(candidate, explanation)
 
     calibration |= {"method": candidate.method, "seed": options.seed, "compared": compared}
+    if candidate.ranges is not None:
+        calibration["rounding"] = options.rounding
     measured = run.path / "metrics.json"
     metadata = describe_model(
         run,
@@ -202,7 +211,7 @@ class _Workshop:
     ) -> None:
         self.run, self.options, self.pictures, self.proof = run, options, pictures, proof
         self.reference, self.say = reference, say
-        self.float_bytes = b""
+        self.network = FloatNetwork(b"", {})
         self.observed: dict[int, Observed] = {}
 
     def best_candidate(self) -> tuple[Candidate, dict[str, Any], list[dict[str, Any]]]:
@@ -246,12 +255,17 @@ class _Workshop:
 
     def _int8_candidates(self) -> Iterator[Candidate]:
         o, spec = self.options, self.run.input_spec
-        self.float_bytes = export.float_tflite(self.run.model)
+        float_bytes = export.float_tflite(self.run.model)
         self.say(f"observing activations on {len(self.pictures)} films")
-        self.observed = observe(self.float_bytes, self.pictures, spec)
+        self.observed = observe(float_bytes, self.pictures, spec)
+        self.network = FloatNetwork(float_bytes, {})
+        if o.rounding == "aware":
+            self.say("rounding weights for what they are multiplied with")
+            self.network = round_weights(float_bytes, self.pictures[:ROUNDING_FILMS], spec, per_channel=o.per_channel)
+        rounded = self.network.without()
         for method in METHODS if o.calibration == "all" else (o.calibration,):
-            ranges = choose_ranges(self.observed, method, self.float_bytes, spec)
-            tflite = quantise_int8(self.float_bytes, ranges, spec, per_channel=o.per_channel)
+            ranges = choose_ranges(self.observed, method, float_bytes, spec)
+            tflite = quantise_int8(rounded, ranges, spec, per_channel=o.per_channel)
             check_integer(tflite)
             yield Candidate(tflite, method, ranges)
 
@@ -260,7 +274,7 @@ class _Workshop:
         self.say("measuring the error of each layer alone")
         few = self.pictures[:EXPLAINED_FILMS]
         return explain_layers(
-            self.float_bytes, ranges, few, self.run.input_spec, per_channel=self.options.per_channel, say=self.say
+            self.network, ranges, few, self.run.input_spec, per_channel=self.options.per_channel, say=self.say
         )
 
     def repair(
@@ -274,7 +288,11 @@ class _Workshop:
 
         def quantise(keep_float: list[str]) -> bytes:
             return quantise_int8(
-                self.float_bytes, ranges, self.run.input_spec, keep_float=keep_float, per_channel=o.per_channel
+                self.network.without(keep_float),
+                ranges,
+                self.run.input_spec,
+                keep_float=keep_float,
+                per_channel=o.per_channel,
             )
 
         tflite, gate, cost = repair_int8(

@@ -22,6 +22,7 @@ from edge_pneumo.quantize.gate import OUTPUTS, decibel
 from edge_pneumo.quantize.material import Say
 from edge_pneumo.quantize.post_training import quantise_alone
 from edge_pneumo.quantize.ranges import Ranges, reference_interpreter
+from edge_pneumo.quantize.rounding import FloatNetwork
 from edge_pneumo.quantize.surgery import Layer, layers, weight_spread
 
 
@@ -65,7 +66,7 @@ class Explanation:
 
 
 def explain_layers(
-    float_bytes: bytes,
+    network: FloatNetwork,
     ranges: Ranges,
     images: NDArray[np.uint8],
     spec: InputSpec,
@@ -77,17 +78,18 @@ def explain_layers(
 
     Parameters
     ----------
-    float_bytes, ranges, per_channel : as for `post_training.quantise_int8`.
+    network : the float network, with the rounded weights that quantised layers get.
+    ranges, per_channel : as for `post_training.quantise_int8`.
     images : (n, s, s, 1) uint8; a handful is enough, since each holds thousands of cells.
     """
-    found = layers(float_bytes)
+    found = layers(network.original)
     films = [spec.normalise(image[np.newaxis]) for image in images]
-    truth = _run_films(float_bytes, films, {layer.node: layer.node for layer in found})
-    spread = weight_spread(float_bytes)
+    truth = _run_films(network.original, films, {layer.node: layer.node for layer in found})
+    spread = weight_spread(network.original)
     errors = []
     for number, layer in enumerate(found, 1):
         others = [other.node for other in found if other.index != layer.index]
-        alone = quantise_alone(float_bytes, ranges, others, per_channel=per_channel)
+        alone = quantise_alone(network.without(others), ranges, others, per_channel=per_channel)
         answers = _run_films(alone, films, {layer.node: layer.node})
         errors.append(_layer_error(layer, truth, answers, spread.get(layer.index, 1.0)))
         if number % 20 == 0:

@@ -42,13 +42,13 @@ class Layer:
 
 def layers(tflite: bytes) -> tuple[Layer, ...]:
     """The operators of a float model, in order of execution."""
-    graph, model = _main(tflite)
+    graph, model = main_graph(tflite)
     found: list[Layer] = []
     taken: dict[str, int] = {}
     for index, operator in enumerate(graph.operators):
         output = int(operator.outputs[0])
         node = graph.tensors[output].name.decode()
-        kind = _kind(model, operator)
+        kind = operator_kind(model, operator)
         name = _layer_name(graph, operator, node) if kind in WEIGHTED else _keras_name(node)
         taken[name] = taken.get(name, 0) + 1
         if taken[name] > 1:
@@ -61,7 +61,7 @@ def layers(tflite: bytes) -> tuple[Layer, ...]:
 
 def activations(tflite: bytes) -> tuple[int, ...]:
     """Indices of the float tensors that hold no constant: the input, and what each layer computes."""
-    graph, model = _main(tflite)
+    graph, model = main_graph(tflite)
     from tensorflow.lite.python import schema_py_generated as schema
 
     is_float = schema.TensorType.FLOAT32
@@ -70,7 +70,7 @@ def activations(tflite: bytes) -> tuple[int, ...]:
 
 def input_index(tflite: bytes) -> int:
     """Index of the input tensor."""
-    graph, _ = _main(tflite)
+    graph, _ = main_graph(tflite)
     return int(graph.inputs[0])
 
 
@@ -78,19 +78,19 @@ def with_ranges(tflite: bytes, ranges: Mapping[int, tuple[float, float]]) -> byt
     """The same float model with the range (lowest, highest) of each tensor index in `ranges` written into it."""
     from tensorflow.lite.python import schema_py_generated as schema
 
-    graph, model = _main(tflite)
+    graph, model = main_graph(tflite)
     for index, (lowest, highest) in ranges.items():
         quantisation = schema.QuantizationParametersT()
         quantisation.min, quantisation.max = [float(lowest)], [float(highest)]
         graph.tensors[index].quantization = quantisation
-    return _bytes(model)
+    return as_bytes(model)
 
 
 def with_uint8_input(tflite: bytes, spec: InputSpec) -> bytes:
     """An int8 model whose input is uint8 grey levels: one QUANTIZE, which only shifts by 128, is put in front."""
     from tensorflow.lite.python import schema_py_generated as schema
 
-    graph, model = _main(tflite)
+    graph, model = main_graph(tflite)
     inner = int(graph.inputs[0])
     outer = schema.TensorT()
     outer.name, outer.type, outer.buffer = b"film_uint8", schema.TensorType.UINT8, 0
@@ -106,10 +106,10 @@ def with_uint8_input(tflite: bytes, spec: InputSpec) -> bytes:
     for signature in model.signatureDefs:
         for entry in signature.inputs:
             entry.tensorIndex = position
-    return _bytes(model)
+    return as_bytes(model)
 
 
-def _main(tflite: bytes) -> tuple[Any, Any]:
+def main_graph(tflite: bytes) -> tuple[Any, Any]:
     """The first graph and the whole model, as editable objects."""
     from tensorflow.lite.tools import flatbuffer_utils
 
@@ -117,7 +117,8 @@ def _main(tflite: bytes) -> tuple[Any, Any]:
     return model.subgraphs[0], model
 
 
-def _bytes(model: Any) -> bytes:
+def as_bytes(model: Any) -> bytes:
+    """An edited model as a flatbuffer."""
     from tensorflow.lite.tools import flatbuffer_utils
 
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
@@ -128,7 +129,8 @@ def _is_constant(model: Any, tensor: Any) -> bool:
     return data is not None and len(data) > 0
 
 
-def _kind(model: Any, operator: Any) -> str:
+def operator_kind(model: Any, operator: Any) -> str:
+    """TFLite's name of an operator."""
     from tensorflow.lite.tools import flatbuffer_utils
 
     code = model.operatorCodes[operator.opcodeIndex]
@@ -162,10 +164,10 @@ def _keras_name(text: str) -> str:
 
 def weight_spread(tflite: bytes) -> dict[int, float]:
     """For each operator with weights, by index: largest over median of the output channels' largest weights."""
-    graph, model = _main(tflite)
+    graph, model = main_graph(tflite)
     spread: dict[int, float] = {}
     for index, operator in enumerate(graph.operators):
-        kind = _kind(model, operator)
+        kind = operator_kind(model, operator)
         if kind not in WEIGHTED:
             continue
         tensor = graph.tensors[operator.inputs[1]]
