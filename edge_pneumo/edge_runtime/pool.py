@@ -255,7 +255,11 @@ def usable_cores() -> int:
 
 
 def default_jobs(threads: int = 1) -> int:
-    """Workers of `threads` threads that this machine has cores and memory for (one holds about 100 MB)."""
+    """Workers of `threads` threads that this machine has cores and memory for (one holds about 100 MB).
+
+    One thread a worker keeps the cores busiest: reading and decoding a film, the longer part, is done by one thread
+    whatever `threads` is, so threads within a film leave cores idle meanwhile; `benchmark floor` measures it.
+    """
     try:
         fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
         room = int(fields["MemAvailable"].split()[0]) // 150_000
