@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from edge_pneumo.edge_runtime import jpeg, limits
 from edge_pneumo.edge_runtime.dicom_header import DEFLATED, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, Header
+from edge_pneumo.edge_runtime.grey import from_colours
 from edge_pneumo.errors import FilmRefused, MissingExtra
 
 if TYPE_CHECKING:
@@ -34,12 +35,13 @@ JPEG_2000 = frozenset({"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"})
 HTJ2K = frozenset({"1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203"})
 DEFLATED_FRAME = "1.2.840.10008.1.2.8.1"
 RLE = "1.2.840.10008.1.2.5"
+ROWS_AT_ONCE = 512
 J2K_START = b"\xff\x4f\xff\x51"
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Pixels of one frame: grey (h, w), stored values or grey levels; `colours` (h, w, 3) uint8 where there are any.
+    """Pixels of one frame: grey (h, w), stored values or grey levels; a sample of the colours where there are any.
 
     `shifted` says that values lie below `high_bit` as the header has it; codecs give them at the bottom of the word.
     """
@@ -144,9 +146,13 @@ def from_array(array: NDArray, layout: Layout, is_ybr: bool = False) -> Stored:
         return Stored(array.reshape(array.shape[:2]))
     from PIL import Image
 
-    eight = np.ascontiguousarray((array >> max(0, layout.stored - 8)).astype(np.uint8))
-    colours = Image.fromarray(eight, mode="YCbCr").convert("RGB") if is_ybr else Image.fromarray(eight)
-    return Stored(np.asarray(colours.convert("L")), np.asarray(colours))
+    grey, samples = np.empty(array.shape[:2], np.uint8), []
+    for top in range(0, len(array), ROWS_AT_ONCE):  # in bands: a film in colour should not be held three times
+        band = np.ascontiguousarray((array[top : top + ROWS_AT_ONCE] >> max(0, layout.stored - 8)).astype(np.uint8))
+        picture = Image.frombuffer("YCbCr" if is_ybr else "RGB", band.shape[1::-1], band, "raw")
+        grey[top : top + ROWS_AT_ONCE], sample = from_colours(picture)
+        samples.append(sample)
+    return Stored(grey, np.concatenate(samples))
 
 
 def _check_stream(width: int, height: int, layout: Layout, name: str) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from edge_pneumo.edge_runtime import codecs, dicom_header, door, limits
 from edge_pneumo.edge_runtime.dicom_header import Header
-from edge_pneumo.edge_runtime.grey import LookUp, Picture, Rendering, render
+from edge_pneumo.edge_runtime.grey import COLOUR_SAMPLE_SIDE, LookUp, Picture, Rendering, look_up_bands, render
 from edge_pneumo.edge_runtime.radiograph import Acquisition
 from edge_pneumo.errors import FilmRefused
 
@@ -62,8 +62,7 @@ def read_dicom(
     stored = codecs.decode(header, layout, size_px, deadline)
     pixels, colours = stored.grey, stored.colours
     if layout.photometric == "PALETTE COLOR":
-        colours = palette(header, pixels, name)
-        pixels = np.asarray(Image.fromarray(colours).convert("L"))
+        pixels, colours = from_palette(header, pixels, name)
     elif colours is None:
         if not stored.shifted and how.high_bit != layout.stored - 1:
             how = replace(how, high_bit=layout.stored - 1)
@@ -176,19 +175,21 @@ def look_up(item: Header | None, signed: bool, descriptor: int = 0x00283002, dat
     return LookUp(first, entries[:count].astype(np.float32), bits)
 
 
-def palette(header: Header, indices: NDArray, name: str) -> NDArray[np.uint8]:
-    """Colours (h, w, 3) uint8 of a PALETTE COLOR picture.
+def from_palette(header: Header, indices: NDArray, name: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Luminance (h, w) of a PALETTE COLOR picture, and a sample of its colours.
 
     Raises
     ------
     FilmRefused : `unreadable` without the three tables (segmented ones are not read: no radiograph has them).
     """
+    every = np.arange(256**indices.dtype.itemsize)
     channels = []
     for descriptor, data in ((0x00281101, 0x00281201), (0x00281102, 0x00281202), (0x00281103, 0x00281203)):
         table = look_up(header, signed=False, descriptor=descriptor, data=data)
-        if table is None:
-            raise FilmRefused(
-                "unreadable", f"{name}: PALETTE COLOR without its colour tables. Export it as MONOCHROME2."
-            )
-        channels.append((table(indices) * (255.0 / ((1 << table.bits) - 1))).astype(np.uint8))
-    return np.stack(channels, axis=2)
+        if table is None or indices.dtype.itemsize > 2:
+            raise FilmRefused("unreadable", f"{name}: PALETTE COLOR without colour tables. Export it as MONOCHROME2.")
+        channels.append((table(every) * (255.0 / ((1 << table.bits) - 1))).astype(np.uint8))
+    colours = np.stack(channels, axis=1)
+    grey = np.asarray(Image.fromarray(colours[np.newaxis]).convert("L"))[0]
+    step = max(1, min(indices.shape) // COLOUR_SAMPLE_SIDE)
+    return look_up_bands(grey, indices), colours[indices[::step, ::step]]

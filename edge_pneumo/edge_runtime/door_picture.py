@@ -103,7 +103,7 @@ def look(picture: Picture) -> Look:
         upright=upright,
         turned=turned,
         span=float(ordered[-3]) - float(ordered[2]),
-        coloured=0.0 if picture.colours is None else _coloured_share(picture.colours[::step, ::step]),
+        coloured=0.0 if picture.colours is None else _coloured_share(picture.colours),
         white=np.count_nonzero(sample > 235) / sample.size,
         cut=_cut_share(sample),
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 SAMPLE_PIXELS = 1_000_000
 """About how many pixels (evenly spaced) the range of a film without a window is estimated from."""
@@ -18,18 +19,29 @@ TAIL = 0.001
 """Share of pixels ignored at either end of that range: burnt-in letters, dead detector cells."""
 MIN_IN_WINDOW = 0.01
 """Share of pixels a window must show as neither black nor white to be believed."""
+COLOUR_SAMPLE_SIDE = 128
 CHUNK_PIXELS = 1_000_000
 
 
 @dataclass(frozen=True)
 class Picture:
-    """Decoded pixels before they become a Radiograph: grey (h, w) uint8, the film's own size, its colours if any."""
+    """Decoded pixels before they become a Radiograph: grey (h, w) uint8, and the film's own size.
+
+    `colours` is a sample (m, n, 3) uint8 of a film stored in colour, enough for the door to judge; None for a grey one.
+    """
 
     pixels: NDArray[np.uint8]
     width: int
     height: int
     colours: NDArray[np.uint8] | None
     warnings: tuple[str, ...] = ()
+
+
+def from_colours(picture: Image.Image) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Luminance (h, w) of a picture of any mode, and a sample of its colours: never a full copy in colour."""
+    side = (min(COLOUR_SAMPLE_SIDE, picture.width), min(COLOUR_SAMPLE_SIDE, picture.height))
+    sample = picture.resize(side, Image.Resampling.NEAREST).convert("RGB")
+    return np.asarray(picture.convert("L")), np.asarray(sample)
 
 
 @dataclass(frozen=True)
@@ -93,7 +105,7 @@ def render(raw: NDArray, how: Rendering) -> tuple[NDArray[np.uint8], tuple[str, 
     if raw.dtype.itemsize <= 2:
         words = raw.view(np.dtype(f"u{raw.dtype.itemsize}").newbyteorder(raw.dtype.byteorder))
         table = _grey(np.arange(256**raw.dtype.itemsize), how, scale)
-        return _look_up(table, words), warnings
+        return look_up_bands(table, words), warnings
     out = np.empty(raw.shape, np.uint8)
     rows = max(1, CHUNK_PIXELS // raw.shape[1])
     for top in range(0, raw.shape[0], rows):
@@ -101,7 +113,7 @@ def render(raw: NDArray, how: Rendering) -> tuple[NDArray[np.uint8], tuple[str, 
     return out, warnings
 
 
-def _look_up(table: NDArray[np.uint8], words: NDArray) -> NDArray[np.uint8]:
+def look_up_bands(table: NDArray[np.uint8], words: NDArray) -> NDArray[np.uint8]:
     """`table[words]` in bands: numpy casts indices to 8 bytes each, which a large film should not pay at once."""
     out = np.empty(words.shape, np.uint8)
     rows = max(1, CHUNK_PIXELS // words.shape[1])

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_pneumo.edge_runtime import limits
+from edge_pneumo.edge_runtime.grey import from_colours
 from edge_pneumo.errors import FilmRefused
 
 START_OF_FRAME = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
@@ -107,7 +108,7 @@ def decode(
 
     Returns
     -------
-    Grey (h, w) uint8, and for a colour film also its colours (h, w, 3) uint8 (None for a grey one).
+    Grey (h, w) uint8, and for a colour film a sample of its colours (None for a grey one).
 
     Raises
     ------
@@ -131,8 +132,7 @@ def decode(
                 picture.draft(None, wanted)  # type: ignore[arg-type]
             if picture.mode == "L":
                 return np.asarray(picture), None
-            colours = picture.convert("RGB")
-            return np.asarray(colours.convert("L")), np.asarray(colours)
+            return from_colours(picture)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         cut = "truncated" in str(error)
         raise FilmRefused(

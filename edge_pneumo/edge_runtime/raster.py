@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 
 from edge_pneumo.edge_runtime import jpeg, limits
-from edge_pneumo.edge_runtime.grey import Picture, Rendering, render
+from edge_pneumo.edge_runtime.grey import Picture, Rendering, from_colours, render
 from edge_pneumo.errors import FilmRefused
 
 PNG_CHANNELS = {0: 1, 2: 4, 3: 1, 4: 2, 6: 4}
@@ -45,7 +45,6 @@ def read_jpeg(data: bytes, name: str, size_px: int | None) -> Picture:
     turn = UPRIGHT.get(facts.orientation)
     if turn is not None:
         pixels = np.ascontiguousarray(turn(pixels))
-        colours = None if colours is None else turn(colours)
         if facts.orientation >= 5:
             width, height = height, width
     return Picture(pixels, width, height, colours)
@@ -74,8 +73,8 @@ def read_png(data: bytes, name: str) -> Picture:
                 return Picture(pixels, width, height, None, warnings)
             if picture.mode in ("1", "L", "LA"):
                 return Picture(np.asarray(picture.convert("L")), width, height, None)
-            colours = picture.convert("RGB")
-            return Picture(np.asarray(colours.convert("L")), width, height, np.asarray(colours))
+            pixels, colours = from_colours(picture)
+            return Picture(pixels, width, height, colours)
     except (OSError, SyntaxError, ValueError, zlib.error, Image.DecompressionBombError) as error:
         cut = isinstance(error, OSError) and ("truncated" in str(error) or "Truncated" in str(error))
         raise FilmRefused(
