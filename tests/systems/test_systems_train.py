@@ -15,6 +15,7 @@ from edge_pneumo.train.data.index import load_dataset
 from edge_pneumo.train.data.phantom import make_phantom
 from edge_pneumo.train.systems import load_system, train_system
 from edge_pneumo.train.systems.feed import batches, load_pictures
+from edge_pneumo.train.systems.fit import calibrate
 
 pytestmark = pytest.mark.train
 
@@ -69,6 +70,16 @@ def test_a_loaded_system_answers_in_order_and_passes_refusals_on(run, films):
     assert len(found) == 5 and all(0 < f.probability < 1 and not f.boxes for f in found)
     alone = next(system.findings([films.films[4]]))[1]
     assert alone.probability == pytest.approx(found[4].probability, abs=1e-6)
+
+
+def test_a_system_cannot_be_converted_or_quantised(run, films, tmp_path):
+    from edge_pneumo.quantize.convert import convert_run
+    from edge_pneumo.quantize.qat_fit import quantise_run
+
+    with pytest.raises(UsageFault, match="only detector runs can be converted"):
+        convert_run(run, tmp_path / "model.tflite", films)
+    with pytest.raises(UsageFault, match="this one is of kind 'system'"):
+        quantise_run(run, films, tmp_path / "out")
 
 
 def test_the_run_reader_and_the_evaluator_take_a_system(run, folder):
@@ -170,6 +181,18 @@ def test_batches_see_every_film_once_an_epoch_and_follow_from_the_seed(films):
         np.testing.assert_allclose(np.sort(seen, axis=0), np.sort(pictures.boxes, axis=0))
     _, _, weights = next(batches(pictures, "unit", None, 7, 0, one_box=True))
     assert set(np.unique(weights["box"])) <= {0.0, 1.0} and (weights["image_logit"] == 1).all()
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_system_below_chance_is_measured_as_it_is(sign, films):
+    pictures = load_pictures(films.split("train").films, InputSpec(128), None, silent)
+    noise = np.random.default_rng(0).normal(size=len(pictures))
+    logits = sign * (pictures.labels - 0.5) + noise
+    spec = calibrate(logits, pictures)
+    assert spec.image_weight > 0 and spec.heat_weight == 0
+    if sign < 0:
+        assert (spec.image_weight, spec.bias) == (1.0, 0.0)
+    assert spec.box_threshold == spec.operating_points["balanced"]
 
 
 def test_one_class_alone_cannot_be_trained_on(films, tmp_path):

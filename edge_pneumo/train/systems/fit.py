@@ -212,11 +212,17 @@ def _finish(
 
 
 def calibrate(logits: np.ndarray, val: Pictures) -> DecodeSpec:
-    """Platt scaling and thresholds from val, as for the detector; the one box shows on films called positive."""
-    from edge_pneumo.benchmarks.operating import choose_operating_points, fit_operating
+    """Platt scaling and thresholds from val, as for the detector; the one box shows on films called positive.
+
+    A system that ranks val no better than chance cannot be calibrated: Platt's slope would be 0, and all films alike.
+    Its own logits stay, so that it is measured as what it is.
+    """
+    from edge_pneumo.benchmarks.operating import Platt, choose_operating_points, fit_operating
 
     groups = [film.group for film in val.films]
     platt = fit_operating(logits, np.zeros(len(logits)), val.labels, groups)
+    if platt.image_weight == 0:
+        platt = Platt(1.0, 0.0, 0.0)
     points = choose_operating_points(val.labels, platt.probability(logits, np.zeros(len(logits))))
     spec = platt.apply(DecodeSpec(operating_points=points, max_boxes=1))
     return DecodeSpec(**{**asdict(spec), "box_threshold": points[spec.default_operating_point]})
