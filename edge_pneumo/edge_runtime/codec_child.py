@@ -30,7 +30,7 @@ def limit_memory() -> None:
 def decode(syntax: str, stream: bytes, options: dict[str, Any]) -> Any:
     """One frame as an array (h, w) or (h, w, 3), colours as RGB."""
     from pydicom.encaps import encapsulate
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
 
     array, _ = get_decoder(syntax).as_array(encapsulate([stream], has_bot=False), index=0, **options)
     return array
