@@ -213,19 +213,8 @@ def _processes(model: str, films: Sequence[str], size: int, plan: Plan) -> dict[
     for turn in range(plan.processes + 1):
         film = films[turn % len(films)]
         commands = {
-            "floor": [sys.executable, "-P", str(FLOOR_PROCESS), model, film, str(size)],
-            "product": [
-                sys.executable,
-                "-P",
-                "-m",
-                "edge_pneumo",
-                "predict",
-                film,
-                "--model",
-                model,
-                "--format",
-                "json",
-            ],
+            "floor": [str(FLOOR_PROCESS), model, film, str(size)],
+            "product": ["edge_pneumo", "predict", film, "--model", model, "--format", "json"],
         }
         for name, command in commands.items():
             elapsed, memory = _process(command)
