@@ -9,9 +9,8 @@ INTENDED_USE = (
     "detectors on small computers. Not a medical device; no diagnosis or treatment may rest on it."
 )
 LICENCE = (
-    "Code and weights: Apache-2.0 as software. The weights learnt from RSNA Pneumonia Detection Challenge labels, "
-    "whose terms allow academic research and education, non-commercial use only; so this model is a research model, "
-    "for non-commercial use."
+    "Weights: academic research and education, non-commercial, because they learnt from labels of the RSNA Pneumonia "
+    "Detection Challenge, whose terms allow no more. The program around them: Apache-2.0."
 )
 ACKNOWLEDGEMENT = (
     "Films: NIH Clinical Center, ChestX-ray14 (Wang et al., CVPR 2017). Boxes: RSNA Pneumonia Detection Challenge 2018."
@@ -70,7 +69,7 @@ def _data(data: dict[str, Any]) -> str:
 
 
 def _accuracy(metrics: dict[str, Any]) -> str:
-    rows = [f"| {title} | {_figure(metrics.get(key))} |" for key, title in _FIGURES if _known(metrics.get(key))]
+    rows = [f"| {title} | {_figure(metrics[key])} |" for key, title in _FIGURES if _known(metrics.get(key))]
     if not rows:
         return "Not measured on labelled films."
     films = f"{metrics.get('n', '?')} films, {metrics.get('positives', '?')} with an opacity"

@@ -88,10 +88,12 @@ def run_gate(
     threshold = spec.operating_points[spec.default_operating_point]
     hits = [(p >= threshold).astype(float) for p in (p_before, p_after)]
     positive = np.where(labels == 1, 1.0, np.nan)
+    score_before, score_after = (_weighted_mean(film_scores, weights) for film_scores in scores)
+    found_before, found_after = (_weighted_mean(decided * positive, weights) for decided in hits)
     figures = {
         "auc": _pair(weighted_auc(labels, p_before, weights), weighted_auc(labels, p_after, weights), limits.auc),
-        "rsna_score": _pair(*(_weighted_mean(s, weights) for s in scores), limits.rsna_score),
-        "sensitivity": _pair(*(_weighted_mean(h * positive, weights) for h in hits), None),
+        "rsna_score": _pair(score_before, score_after, limits.rsna_score),
+        "sensitivity": _pair(found_before, found_after, None),
     }
     failed = [name for name, f in figures.items() if f["allowed"] is not None and not _within(f)]
     said = "; ".join(

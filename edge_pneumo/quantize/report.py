@@ -13,11 +13,11 @@ from edge_pneumo.edge_runtime.files import atomic_write
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1b1f24;--soft:#5c6670;--line:#d8dde2;--bar:#2f6f9f;--bad:#b3432b;--page:#fff}
 @media (prefers-color-scheme:dark){:root{--ink:#e6e9ec;--soft:#9aa5af;--line:#39424b;--bar:#6fb1e0;--bad:#ee8a70;--page:#14181c}}
-body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page);max-width:60rem;margin:2rem auto;padding:0 1rem}
+body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page);max-width:64rem;margin:2rem auto;padding:0 1rem}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 .wide{overflow-x:auto}td,th{padding:.25rem .6rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
 td:first-child,th:first-child,td:nth-child(2),th:nth-child(2){text-align:left}th{color:var(--soft);font-weight:600}
-svg text{fill:var(--soft);font:11px system-ui,sans-serif}.bar{fill:var(--bar)}.bad{fill:var(--bad)}.axis{stroke:var(--line)}
+svg.bars{width:100%;max-width:44rem}svg text{fill:var(--soft);font:11px system-ui,sans-serif}.bar{fill:var(--bar)}.bad{fill:var(--bad)}.axis{stroke:var(--line)}
 .note{color:var(--soft)}
 """
 _BAD_SPREAD = 10.0
@@ -53,11 +53,11 @@ def explanation_page(explanation: dict[str, Any], report: dict[str, Any]) -> str
 <h1>Where int8 loses</h1>
 <p>{escape(verdict)}{_repair_sentence(report)}</p>
 <p class="note">Each layer was quantised alone, all others in float32, and run on {explanation["films"]} calibration films.
-Share: its part of the summed error at the outputs.</p>
+Share: its part of the summed error at the outputs; dB: signal to noise at the layer's own output and at the network's.</p>
 <h2>Share of the error at the outputs, worst first</h2>
 {_bars(rows[:20])}
 <h2>All layers</h2>
-<div class="wide"><table><thead><tr><th>layer</th><th>operator</th><th>share</th><th>own SNR, dB</th><th>SNR at outputs, dB</th>
+<div class="wide"><table><thead><tr><th>layer</th><th>operator</th><th>share</th><th>own dB</th><th>dB at outputs</th>
 <th>weight spread</th><th>parameters</th></tr></thead><tbody>
 {cells}
 </tbody></table></div>
@@ -81,9 +81,9 @@ def _repair_sentence(report: dict[str, Any]) -> str:
 def _bars(rows: list[dict[str, Any]]) -> str:
     """Horizontal bars as inline SVG; they scale with the page."""
     top = max((row["share"] for row in rows), default=0) or 1.0
-    height, label, width = 20, 150, 700
+    height, label, width = 20, 125, 460
     parts = [
-        f'<svg viewBox="0 0 {width} {height * len(rows) + 8}" width="100%" role="img" aria-label="share of the error">'
+        f'<svg viewBox="0 0 {width} {height * len(rows) + 8}" class="bars" role="img" aria-label="share of the error">'
     ]
     for index, row in enumerate(rows):
         y, length = index * height + 4, (width - label - 60) * row["share"] / top
