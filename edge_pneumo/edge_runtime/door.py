@@ -55,6 +55,12 @@ def check_header(facts: Acquisition, name: str, *, force: bool = False) -> tuple
     return tuple(doubts)
 
 
+def says_frontal_chest(facts: Acquisition) -> bool:
+    """True where the header names a chest and a frontal view."""
+    part, view = (facts.body_part or "").upper(), (facts.view or "").upper()
+    return bool(CHEST.search(part) and FRONTAL_VIEWS.search(view))
+
+
 def _objections(facts: Acquisition) -> list[tuple[str | None, str]]:
     """What speaks against a film, gravest first: (reason, sentence), the reason None where it is only a doubt."""
     found: list[tuple[str | None, str]] = []

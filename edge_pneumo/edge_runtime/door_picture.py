@@ -34,6 +34,9 @@ CUT_SHARE, DOUBT_CUT_SHARE = 0.30, 0.15
 PAPER_SHARE = 0.60
 """Share of (nearly) white that makes a page of a picture that is no chest."""
 REFUSE_LIKENESS, DOUBT_LIKENESS = 0.20, 0.35
+REFUSE_LIKENESS_STATED = -0.40
+"""Where the header says "chest" and "AP" or "PA", a badly exposed or collimated film is likelier than a wrong header: a
+portable film of RSNA's, tilted on a black plate, has a likeness of -0.07."""
 TURNED_CORRELATION, TURNED_MARGIN, INVERTED_CORRELATION = 0.40, 0.35, 0.35
 
 # Fitted to the films of RSNA's training split and of nih-weak (docs/ingestion.md); rows of 16.
@@ -66,13 +69,16 @@ class Look:
     cut: float
 
 
-def check_picture(picture: Picture, name: str, *, polarity_stated: bool, force: bool = False) -> tuple[str, ...]:
+def check_picture(
+    picture: Picture, name: str, *, polarity_stated: bool, frontal_stated: bool = False, force: bool = False
+) -> tuple[str, ...]:
     """Weigh what the picture shows.
 
     Parameters
     ----------
     polarity_stated : the header says which grey is bright (DICOM). Then a picture that looks inverted is a doubt, since
         header and picture contradict each other; in a PNG or JPEG it is refused.
+    frontal_stated : the header says that this is a frontal chest film; then the picture must speak louder against it.
     force : turn refusals into warnings.
 
     Returns
@@ -83,7 +89,7 @@ def check_picture(picture: Picture, name: str, *, polarity_stated: bool, force: 
     ------
     FilmRefused : `blank`, `truncated`, `not-a-radiograph`, `not-a-chest` or `not-frontal`.
     """
-    reason, sentence = judge(look(picture), polarity_stated)
+    reason, sentence = judge(look(picture), polarity_stated, frontal_stated)
     if not sentence:
         return ()
     if reason is None or force:
@@ -131,7 +137,7 @@ def _tables() -> NDArray[np.float32]:
     return np.concatenate([weights[np.newaxis], centred]).astype(np.float32)
 
 
-def judge(seen: Look, polarity_stated: bool) -> tuple[str | None, str]:
+def judge(seen: Look, polarity_stated: bool, frontal_stated: bool = False) -> tuple[str | None, str]:
     """The verdict: a reason and a sentence; no reason: a doubt; no sentence either: a frontal chest film."""
     if seen.span < BLANK_SPAN:
         return "blank", "nothing to see on it: all one grey"
@@ -144,7 +150,7 @@ def judge(seen: Look, polarity_stated: bool) -> tuple[str | None, str]:
         return None if polarity_stated else "not-a-radiograph", doubt
     if seen.turned > TURNED_CORRELATION and seen.turned - seen.upright > TURNED_MARGIN:
         return "not-frontal", "looks upside down or lying on its side; turn it"
-    if seen.likeness < REFUSE_LIKENESS:
+    if seen.likeness < (REFUSE_LIKENESS_STATED if frontal_stated else REFUSE_LIKENESS):
         if seen.white > PAPER_SHARE:
             return "not-a-radiograph", "looks like a page of paper"
         return "not-a-chest", f"does not look like a frontal chest film (likeness {seen.likeness:.2f})"

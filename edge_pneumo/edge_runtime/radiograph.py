@@ -105,7 +105,7 @@ def source_name(source: Any) -> str:
 
 
 def _read(source: Any, name: str, size_px: int | None, force: bool) -> Radiograph:
-    from edge_pneumo.edge_runtime import door_picture, limits
+    from edge_pneumo.edge_runtime import door, door_picture, limits
 
     deadline = limits.Deadline.start(name)
     facts = Acquisition()
@@ -127,7 +127,9 @@ def _read(source: Any, name: str, size_px: int | None, force: bool) -> Radiograp
             picture, facts = read_dicom(data, name, size_px, deadline, force=force)
     deadline.check()
     stated = facts.photometric is not None
-    doubts = door_picture.check_picture(picture, name, polarity_stated=stated, force=force)
+    doubts = door_picture.check_picture(
+        picture, name, polarity_stated=stated, frontal_stated=door.says_frontal_chest(facts), force=force
+    )
     return Radiograph(picture.pixels, picture.width, picture.height, name, facts, picture.warnings + doubts)
 
 
