@@ -146,7 +146,8 @@ def _finish(report: dict[str, Any], explain: Path | None, output_format: str) ->
 
 def _print_table(report: dict[str, Any]) -> None:
     gate = report["gate"]
-    click.echo(f"{'':14}{'float':>9}{'converted':>11}{'drop':>9}{'95 % interval':>20}{'allowed':>9}")
+    if gate["kind"] == "accuracy":
+        click.echo(f"{'':14}{'float':>9}{'converted':>11}{'drop':>9}{'95 % interval':>20}{'allowed':>9}")
     for key in ("auc", "rsna_score", "sensitivity"):
         if key in gate and gate[key]["drop"] is not None:
             f = gate[key]
