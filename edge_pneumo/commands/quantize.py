@@ -26,7 +26,7 @@ Examples:
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Run directory to make.")
 @click.option("--epochs", type=click.IntRange(min=0), default=3, show_default=True, help="Passes over the train films.")
-@click.option("--learning-rate", type=float, default=3e-5, show_default=True, help="Adam's peak rate.")
+@click.option("--learning-rate", type=float, default=1e-5, show_default=True, help="Adam's peak rate.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True, help="Films a step.")
 @click.option(
     "--calibration-batches",

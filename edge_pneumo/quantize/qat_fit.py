@@ -59,7 +59,7 @@ class QatOptions:
     """
 
     epochs: int = 3
-    learning_rate: float = 3e-5
+    learning_rate: float = 1e-5
     batch_size: int = 16
     calibration_batches: int = 40
     seed: int = 0
