@@ -44,10 +44,10 @@ def steps(films: int, epochs: int | None) -> list[Step]:
     return [
         Step("make films", ("data", "phantom", "-o", "films", "-n", str(films), "--size", "256")),
         Step("check them", ("data", "check", "films", "--format", "json"), "check.json"),
-        Step("train", ("train", "--data", "films", "--preset", "demo", "--weights", "none", "--out", "run", *more)),
+        Step("train", ("train", "--data", "films", "--preset", "demo", "--weights", "default", "--out", "run", *more)),
         Step(
             "quantisation-aware training",
-            ("quantize", "run", "--data", "films", "--out", "run-qat", "--epochs", "2"),
+            ("quantize", "run", "--data", "films", "--out", "run-qat", "--epochs", "1", "--no-compare"),
         ),
         Step(
             "convert to int8, with proof",
@@ -103,14 +103,14 @@ def run_demo(out: Path, *, films: int, epochs: int | None, say: Callable[[str], 
         for number, step in enumerate(plan, 1):
             say(f"\n[{number}/{len(plan) + 1}] {step.title}\n$ edge-pneumo {shlex.join(step.arguments)}")
             start = time.monotonic()
-            printed = io.StringIO()
+            printed = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)  # `predict` writes to its buffer
             with contextlib.redirect_stdout(printed):
                 code = run(step.arguments)
             if code != 0:
                 raise EdgePneumoError(f"the step '{step.title}' ended with exit code {code}; its message is above")
             if step.keep:
                 with atomic_write(step.keep, "w") as stream:
-                    stream.write(printed.getvalue())
+                    stream.write(printed.buffer.getvalue().decode("utf-8"))
             took.append((step, time.monotonic() - start))
             say(f"    {took[-1][1]:.0f} s")
         say(f"\n[{len(plan) + 1}/{len(plan) + 1}] report")

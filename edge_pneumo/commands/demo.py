@@ -24,9 +24,10 @@ Then open demo-output/report.html in a browser.
 def demo(output: Path, films: int, epochs: int | None) -> None:
     """The whole path on made-up films, in minutes: no data and no accelerator needed.
 
-    Makes chest phantoms with opacities, trains a small detector on them, trains it on for int8, converts it with proof,
-    reads films with it, measures its speed and writes one self-contained report. Every step is a command that you
-    could type; the demonstration prints them. What it learns is about phantoms: its accuracy says nothing of patients.
+    Makes chest phantoms with opacities, fine-tunes the embedded detector on them at a small size, trains it on for
+    int8, converts it with proof, reads films with it, measures its speed and writes one self-contained report. Every
+    step is a command that you could type; the demonstration prints them. What it learns is about phantoms: its accuracy
+    says nothing of patients.
     """
     from edge_pneumo.demo import run_demo
     from edge_pneumo.train.run import require_tensorflow

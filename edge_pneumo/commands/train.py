@@ -13,6 +13,7 @@ PRESET_NAMES = ("quick", "default", "rsna", "demo")
     epilog="""\b
 Examples:
   edge-pneumo train --data rsna/ --preset quick --out runs/first
+  edge-pneumo train --data clinic/ --weights default --out runs/ours   # fine-tune the embedded detector
   edge-pneumo train --data rsna/ --extra nih/ --preset default --out runs/best
   edge-pneumo train --data rsna/ --out runs/best --resume          # after a power cut
   edge-pneumo train --data rsna/ --system cnn --out runs/cnn       # a system of the reference study
@@ -56,7 +57,8 @@ Examples:
 @click.option(
     "--weights",
     metavar="FILE|none",
-    help="Starting weights: a file, or `none` for scratch.  [default: Keras's ImageNet weights, downloaded]",
+    help="Starting weights: `default` to fine-tune the embedded detector, a file, or `none`.  "
+    "[default: Keras's ImageNet weights, downloaded]",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory to make.")
 @click.option("--resume", is_flag=True, help="Go on from the last finished epoch of --out.")

@@ -80,7 +80,10 @@ def iou_matrix(a: NDArray, b: NDArray) -> NDArray[np.float64]:
     a, b = np.asarray(a, np.float64).reshape(-1, 4), np.asarray(b, np.float64).reshape(-1, 4)
     overlap = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
     intersection = np.prod(np.clip(overlap, 0, None), axis=2)
-    area_a, area_b = np.prod(np.clip(a[:, 2:] - a[:, :2], 0, None), 1), np.prod(np.clip(b[:, 2:] - b[:, :2], 0, None), 1)
+    area_a, area_b = (
+        np.prod(np.clip(a[:, 2:] - a[:, :2], 0, None), 1),
+        np.prod(np.clip(b[:, 2:] - b[:, :2], 0, None), 1),
+    )
     union = area_a[:, None] + area_b[None, :] - intersection
     return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
 

@@ -41,7 +41,9 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO]:
         Path(temporary).replace(path)
         temporary = None
     except OSError as error:
-        raise WriteFailed(f"cannot write {path}: {error.strerror or error}. Free space or choose another place.") from error
+        raise WriteFailed(
+            f"cannot write {path}: {error.strerror or error}. Free space or choose another place."
+        ) from error
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)

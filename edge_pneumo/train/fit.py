@@ -101,7 +101,7 @@ def train_detector(
             fitting.stage = number + 1
             continue
         films = _films_of_stage(stage, config, train.films, weak, masked, cache_dir, say)
-        if not fitting.rows and start != "random start":
+        if not fitting.rows and start.startswith("ImageNet"):
             settle_batch_norm(model, spec_of(stage, config).normalise(films.images[:128]))
         fitting.run_stage(number, stage, films, validation)
     fitting.finish(validation, record)

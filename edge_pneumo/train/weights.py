@@ -31,8 +31,9 @@ def load_start(model: Any, source: str | Path | None) -> str:
     Parameters
     ----------
     model : from `build_detector`.
-    source : "none" = random; None = Keras's own ImageNet file (downloads where the network allows);
-        a path = the folded .npz (arrays `NN_w`, `NN_b`) or a Keras .h5 of MobileNetV2 without top.
+    source : "none" = random; "default" = the whole embedded detector, to be fine-tuned; None = Keras's own ImageNet
+        file (downloads where the network allows); a path = the folded .npz (arrays `NN_w`, `NN_b`) or a Keras .h5 of
+        MobileNetV2 without top.
 
     Raises
     ------
@@ -41,6 +42,9 @@ def load_start(model: Any, source: str | Path | None) -> str:
     """
     if source is not None and str(source) == "none":
         return "random start"
+    if source is not None and str(source) == "default":
+        _load_default(model)
+        return "the embedded default's weights"
     if source is not None and Path(source).suffix == ".npz":
         _load_folded(model, Path(source))
         return f"ImageNet start from {Path(source).name} (folded batch norm)"
@@ -48,6 +52,21 @@ def load_start(model: Any, source: str | Path | None) -> str:
         raise UsageFault(f"no weights file at {source}; give a .npz or Keras .h5 file, or --weights none")
     _load_keras(model, None if source is None else Path(source))
     return "ImageNet start from Keras's MobileNetV2" + ("" if source is None else f" ({Path(source).name})")
+
+
+def _load_default(model: Any) -> None:
+    from edge_pneumo.train.run import load_run
+
+    donor = load_run("default").model
+    for layer in donor.layers:
+        if layer.weights:
+            target = model.get_layer(layer.name)
+            if [w.shape for w in target.weights] != [w.shape for w in layer.weights]:
+                raise UsageFault(
+                    f"the embedded default does not fit this detector (layer {layer.name}: {layer.weights[0].shape} "
+                    f"against {target.weights[0].shape}); keep its alpha and head_channels, or give other --weights"
+                )
+            target.set_weights(layer.get_weights())
 
 
 def _load_folded(model: Any, path: Path) -> None:

@@ -196,3 +196,19 @@ def test_outputs_and_grid_at_any_size():
             "image_logit": (2, 1), "heat": (2, size // 16, size // 16, 1), "ltrb": (2, size // 16, size // 16, 4),
             "findings": (2, 14),
         }  # fmt: skip
+
+
+@train
+def test_fine_tuning_starts_from_the_whole_embedded_detector():
+    from edge_pneumo.train.run import load_run
+    from edge_pneumo.train.weights import load_start
+
+    donor = load_run("default")
+    shape = donor.config["train"]
+    model = build_detector(DetectorConfig(64, shape["alpha"], shape["head_channels"], findings=14))
+    assert load_start(model, "default") == "the embedded default's weights"
+    np.testing.assert_array_equal(
+        model.get_layer("heat").get_weights()[0], donor.model.get_layer("heat").get_weights()[0]
+    )
+    with pytest.raises(UsageFault, match="does not fit this detector"):
+        load_start(build_detector(DetectorConfig(64, 0.35)), "default")
