@@ -323,3 +323,19 @@ def _check_specs(spec: InputSpec, decode: DecodeSpec) -> None:
     for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise ValueError(f"{name} is {value!r}, expected a number")
+    for name, value, least, most, whole in (
+        ("input.fill", spec.fill, 0, 255, True),
+        ("input.scale", spec.scale, 1e-9, math.inf, False),
+        ("input.zero_point", spec.zero_point, 0, 255, True),
+        ("decode.stride", decode.stride, 1, spec.size_px, True),
+        ("decode.max_boxes", decode.max_boxes, 0, 1000, True),
+        ("decode.nms_iou", decode.nms_iou, 0, 1, False),
+        ("decode.box_scale", decode.box_scale, 1e-9, math.inf, False),
+    ):
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int if whole else int | float)
+            or not least <= value <= most
+        ):
+            kind = "a whole number" if whole else "a number"
+            raise ValueError(f"{name} is {value!r}, expected {kind} from {least:g} to {most:g}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ class Engine:
             raise ModelFileError(
                 f"the network's input has shape {runner.input.shape}, its metadata says {expected}. Convert it again."
             )
+        check_outputs({name: info.shape for name, info in runner.outputs.items()})
         self.backend, self.threads, self.runtime = runner.backend, threads, runner.runtime
         self.input, self.outputs = runner.input, runner.outputs
         self._runner = runner
@@ -65,12 +67,19 @@ class Engine:
         Parameters
         ----------
         x : (1, size, size, 1) uint8 grey levels, from `preprocess`.
+
+        Raises
+        ------
+        ModelFileError : the network answered with something that is no number.
         """
         return self.dequantise(self.run_quantised(x))
 
     def dequantise(self, stored: dict[str, NDArray]) -> RawOutputs:
         """What `run_quantised` gave, in float32."""
         real = {name: info.dequantise(stored[name]) for name, info in self.outputs.items()}
+        for name, values in real.items():
+            if not np.isfinite(values).all():  # a NaN is below every threshold: it would read as "no opacity"
+                raise ModelFileError(f"the network's output {name} is not finite. Convert it again.")
         return RawOutputs(float(real["image_logit"].ravel()[0]), real["heat"][0, ..., 0], real["ltrb"][0])
 
     def details(self) -> dict[str, Any]:
@@ -156,6 +165,25 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def check_outputs(shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """Cells along a side of the network's grid.
+
+    Raises
+    ------
+    ModelFileError : the shapes are not (1, 1), (1, g, g, 1) and (1, g, g, 4).
+    """
+    heat = shapes["heat"]
+    side = heat[1] if len(heat) == 4 else 0
+    expected = {"image_logit": (1, 1), "heat": (1, side, side, 1), "ltrb": (1, side, side, 4)}
+    wrong = [f"{name} {tuple(shapes[name])}" for name in expected if tuple(shapes[name]) != expected[name]]
+    if wrong or side < 1:
+        raise ModelFileError(
+            f"the network's outputs have the wrong shape: {', '.join(wrong) or f'heat {heat}'}; expected image_logit "
+            "(1, 1), heat (1, g, g, 1), ltrb (1, g, g, 4). Convert it again."
+        )
+    return side
 
 
 def input_levels(info: TensorInfo, spec: InputSpec) -> NDArray | None:

@@ -80,7 +80,7 @@ def main() -> None:
     if hashlib.sha256(data).hexdigest() != expected:
         sys.exit("the file changed while it was being checked")
     from edge_pneumo.edge_runtime.bundle import open_bundle
-    from edge_pneumo.edge_runtime.engine import open_engine
+    from edge_pneumo.edge_runtime.engine import check_outputs, open_engine
     from edge_pneumo.edge_runtime.flatbuffer import read_graph
     from edge_pneumo.edge_runtime.golden import golden_inputs
 
@@ -88,7 +88,11 @@ def main() -> None:
         bundle = open_bundle(path, trial=False)
         read_graph(bundle.tflite, path)
         engine = open_engine(data, spec=bundle.input_spec)
-        engine.run_quantised(golden_inputs(bundle.input_spec, 1))
+        side = check_outputs({name: info.shape for name, info in engine.outputs.items()})
+        size, stride = bundle.input_spec.size_px, bundle.decode_spec.stride
+        if side * stride != size:
+            sys.exit(f"the network has {side} cells a side, its metadata says {size} px in strides of {stride}")
+        engine.run(golden_inputs(bundle.input_spec, 1))
     except BackendUnavailable as error:  # nothing is known of the model then
         print(error, file=sys.stderr)
         sys.exit(CANNOT_RUN)
@@ -107,7 +111,7 @@ def _why(child: subprocess.CompletedProcess[str]) -> str:
             name = f"signal {-child.returncode}"
         return f"the model crashed the interpreter in a trial run ({name})"
     said = child.stderr.strip().splitlines() or ["no message"]
-    return f"the model failed in a trial run: {said[-1]}"
+    return f"the model failed in a trial run: {said[-1].rstrip('.')}"
 
 
 def _limit_self() -> None:

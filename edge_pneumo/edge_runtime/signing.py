@@ -59,12 +59,14 @@ def load_private_key(path: str | Path, passphrase: bytes | None = None) -> Ed255
     UsageFault : no such file, not such a key, or a passphrase is missing or wrong.
     """
     serialization, ed25519 = _cryptography("signing")
+    from cryptography.exceptions import UnsupportedAlgorithm
+
     data = _read_key(path)
     try:
         key = serialization.load_pem_private_key(data, passphrase)
     except TypeError as error:
         raise UsageFault(f"{path}: the key needs a passphrase, or was given one without need.") from error
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise UsageFault(
             f"{path}: expected an Ed25519 private key in PEM, or the passphrase is wrong ({error}). "
             "Make one with `edge-pneumo sign --new-key KEY.pem`."
@@ -82,11 +84,13 @@ def load_public_key(path: str | Path) -> Ed25519PublicKey:
     UsageFault : no such file, or not such a key.
     """
     serialization, ed25519 = _cryptography("checking a signature")
+    from cryptography.exceptions import UnsupportedAlgorithm
+
     data = _read_key(path)
     try:
         read = serialization.load_ssh_public_key if data.startswith(b"ssh-") else serialization.load_pem_public_key
         key = read(data)
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise UsageFault(f"{path}: expected an Ed25519 public key (PEM or OpenSSH); {error}.") from error
     if not isinstance(key, ed25519.Ed25519PublicKey):
         raise UsageFault(f"{path}: expected an Ed25519 public key, found {type(key).__name__}.")

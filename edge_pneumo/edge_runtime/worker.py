@@ -131,6 +131,8 @@ def answer(detector: Detector, setup: WorkerSetup, task: Task) -> Outcome:
         )
     except FilmRefused as refusal:
         return Outcome(FilmResult.refused(task.name, refusal.reason, str(refusal)))
+    except ModelFileError as error:  # the network answers with NaN, say: not a bug, and not the next film's fault
+        return Outcome(FilmResult.refused(task.name, "unreadable", f"{task.name}: {error}"))
     except MemoryError:
         message = f"{task.name} needs more memory than this machine has free"
         return Outcome(FilmResult.refused(task.name, "too-large", message))

@@ -15,7 +15,7 @@ import pytest
 from edge_pneumo.edge_runtime import engine as engine_module
 from edge_pneumo.edge_runtime.backends import BackendUnavailable, TensorInfo, signature_names
 from edge_pneumo.edge_runtime.bundle import Bundle
-from edge_pneumo.edge_runtime.engine import available_cores, input_levels, open_engine
+from edge_pneumo.edge_runtime.engine import available_cores, check_outputs, input_levels, open_engine
 from edge_pneumo.edge_runtime.golden import check_golden, golden_inputs
 from edge_pneumo.edge_runtime.preprocess import InputSpec
 from edge_pneumo.edge_runtime.quiet import quiet_runtime
@@ -129,6 +129,37 @@ def test_a_network_without_our_outputs() -> None:
         signature_names({"serving_default": {"inputs": ["x"], "outputs": ["scores"]}}, "m.tflite")
     with pytest.raises(ModelFileError, match="found no signature at all"):
         signature_names({}, "m.tflite")
+
+
+SHAPES = {"image_logit": (1, 1), "heat": (1, 14, 14, 1), "ltrb": (1, 14, 14, 4)}
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("image_logit", (1, 3)),
+        ("image_logit", ()),
+        ("heat", (1, 14, 7, 1)),
+        ("heat", (196,)),
+        ("heat", (1, 0, 0, 1)),
+        ("ltrb", (1, 14, 14, 1)),
+        ("ltrb", (1, 7, 7, 4)),
+    ],
+)
+def test_outputs_of_another_shape(name: str, shape: tuple[int, ...]) -> None:
+    assert check_outputs(SHAPES) == 14
+    with pytest.raises(ModelFileError, match=r"outputs have the wrong shape: .*expected image_logit \(1, 1\)"):
+        check_outputs({**SHAPES, name: shape})
+
+
+def test_an_answer_that_is_no_number_is_no_answer(tiny: Bundle) -> None:
+    """NaN is below every threshold: it must not read as "no opacity"."""
+    engine = open_engine(tiny.tflite, spec=tiny.input_spec)
+    engine.outputs = {name: TensorInfo(name, info.shape, "float32", 0.0, 0) for name, info in engine.outputs.items()}
+    stored = {name: np.zeros(info.shape, np.float32) for name, info in engine.outputs.items()}
+    stored["heat"][0, 1, 1, 0] = np.nan
+    with pytest.raises(ModelFileError, match="output heat is not finite"):
+        engine.dequantise(stored)
 
 
 def test_wrong_tensors_are_not_quantised_silently(tiny: Bundle) -> None:

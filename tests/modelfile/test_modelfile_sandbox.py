@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,12 @@ def test_a_damaged_network_with_a_fitting_manifest(tiny: Bundle, rewrite: Callab
     damaged[0:4] = (len(damaged) * 2).to_bytes(4, "little")  # the root offset leads outside
     with pytest.raises(ModelFileError, match="cut short or damaged"):
         open_bundle(rewrite(bytes(damaged)))
+
+
+def test_a_grid_that_is_not_as_the_metadata_says(tiny: Bundle, rewrite: Callable[..., Path]) -> None:
+    metadata = {**tiny.metadata, "decode": {**tiny.metadata["decode"], "stride": 8}}
+    with pytest.raises(ModelFileError, match=r"has 4 cells a side, its metadata says 64 px in strides of 8\. Do not"):
+        open_bundle(rewrite(metadata=json.dumps(metadata).encode()))
 
 
 def test_the_verdict_is_remembered(tiny_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -159,3 +159,25 @@ def test_a_thousand_mutated_copies(tiny: Bundle, tiny_path: Path, tmp_path: Path
         messages.add(str(refusal.value).replace(str(path), "").split(":")[1].split("(")[0][:40])
         assert str(path) in str(refusal.value), number
     assert len(messages) >= 4
+
+
+BAD_NUMBERS = [
+    ("decode", "stride", 0),
+    ("decode", "stride", 16.0),
+    ("decode", "max_boxes", -3),
+    ("decode", "max_boxes", 10**12),
+    ("decode", "nms_iou", -1.0),
+    ("decode", "box_scale", -1.0),
+    ("input", "scale", 0.0),
+    ("input", "fill", 300),
+    ("input", "zero_point", 3.5),
+]
+
+
+@pytest.mark.parametrize(("part", "key", "value"), BAD_NUMBERS)
+def test_numbers_that_cannot_be_meant(
+    part: str, key: str, value: float, tiny: Bundle, rewrite: Callable[..., Path]
+) -> None:
+    metadata = {**tiny.metadata, part: {**tiny.metadata[part], key: value}}
+    with pytest.raises(ModelFileError, match=rf"{part}\.{key} is {value!r}, expected".replace("+", r"\+")):
+        open_bundle(rewrite(metadata=json.dumps(metadata).encode()), trial=False)
