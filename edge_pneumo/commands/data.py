@@ -70,21 +70,23 @@ def eda(
 
     Balance, people, views, ages, boxes and sample films: as figures, and as one page to look at.
 
-    Give DIR, or the challenge's tables alone. Without -o only the figures are printed.
+    Give DIR, or the challenge's tables alone: with --labels, or as a DIR that holds nothing else (and perhaps
+    dicom_headers.csv). Without -o only the figures are printed.
     """
     from edge_pneumo.edge_runtime.files import atomic_write
-    from edge_pneumo.train.data.explore import explore, subjects_of_films, subjects_of_tables
+    from edge_pneumo.train.data.explore import explore, subjects_of_films, subjects_of_tables, tables_in
     from edge_pneumo.train.data.index import read_layout
 
     if (directory is None) == (labels is None):
         raise click.UsageError("give DIR, or --labels with --classes and --headers; not both, not neither.")
     if labels is None and (classes or headers):
         raise click.UsageError("--classes and --headers go with --labels; DIR brings its own.")
-    if labels is not None:
-        films, source = [], labels.name
-        figures = explore(subjects_of_tables(labels, classes, headers), source)
+    tables = (labels, classes, headers) if labels else tables_in(directory) if directory else None
+    source = labels.name if labels else (directory.resolve().name or str(directory)) if directory else ""
+    if tables is not None:
+        films, figures = [], explore(subjects_of_tables(*tables), source)
     else:
-        films, source = read_layout(directory or "").films, directory.name or str(directory) if directory else ""
+        films = read_layout(directory or "").films
         figures = explore(subjects_of_films(films), source)
     if output is not None:
         from edge_pneumo.train.data.explore_page import explore_page

@@ -104,7 +104,7 @@ def test_identical_films_with_different_labels_are_grave(phantom: Path, cli) -> 
     Path(sick.path).write_bytes(Path(well.path).read_bytes())
     code, out, _ = cli("data", "check", phantom)
     assert code == 3
-    assert "identical files with different labels" in out
+    assert "the same picture with different labels" in out
 
 
 def test_one_label_only_is_not_trainable(phantom: Path, cli) -> None:
@@ -134,3 +134,64 @@ def test_no_folder(tmp_path: Path, cli) -> None:
     code, out, err = cli("data", "check", tmp_path / "none")
     assert (code, out) == (3, "")
     assert "no such folder" in err
+
+
+def only_kinds(cli, folder: Path) -> tuple[int, dict[str, list[str]]]:
+    code, out, _ = cli("data", "check", folder, "--format", "json")
+    return code, {f["kind"]: [first["where"] for first in f["first"]] for f in json.loads(out)["faults"]}
+
+
+def test_a_table_that_cannot_be_used_hides_no_other_fault(phantom: Path, cli) -> None:
+    (phantom / CLASSES).write_text("patientId;class\nx;Normal\n")
+    (phantom / SPLITS).write_text("patientId\nx\n")
+    with (phantom / LABELS).open("a") as table:
+        table.write("ghost,,,,,0\nshort,1,2\n")
+    code, out, _ = cli("data", "check", phantom, "--format", "json")
+    faults = json.loads(out)["faults"]
+    said = {fault["kind"]: " ".join(str(first) for first in fault["first"]) for fault in faults}
+    assert code == 3
+    assert "separated by semicolons" in said["layout"]
+    assert "missing columns group, split" in said["layout"]
+    assert "3 fields where the header has 6" in said["bad-value"]
+    assert "ghost" in said["row-without-film"]
+
+
+def test_the_same_picture_is_known_under_another_header(phantom: Path, cli) -> None:
+    dataset = load_dataset(phantom)
+    first, second = [film for film in dataset if not film.label and film.split == "train"][:2]
+    copy = pydicom.dcmread(first.path)
+    copy.PatientID = copy.SOPInstanceUID = copy.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    copy.save_as(second.path)
+    assert only_kinds(cli, phantom) == (0, {"same-film-twice": [f"{first.film_id}, {second.film_id}"]})
+
+
+def test_films_in_folders_below_and_under_one_id(phantom: Path, cli) -> None:
+    films = sorted((phantom / IMAGES).iterdir())
+    (phantom / IMAGES / "b" / "c").mkdir(parents=True)
+    films[0].rename(phantom / IMAGES / "b" / "c" / films[0].with_suffix(".DCM").name)
+    (phantom / IMAGES / "b" / "round").symlink_to(phantom / IMAGES, target_is_directory=True)
+    assert only_kinds(cli, phantom) == (0, {})
+    (phantom / IMAGES / "b" / films[1].name).write_bytes(films[1].read_bytes())
+    assert only_kinds(cli, phantom) == (3, {"two-films-of-one-id": [films[1].stem]})
+
+
+def test_words_and_holes_among_the_splits(phantom: Path, cli) -> None:
+    lines = [line.split(",") for line in (phantom / SPLITS).read_text().splitlines()]
+    for line in lines[1:]:
+        line[2] = "train " if line[2] == "train" else "holdout"
+    (phantom / SPLITS).write_text("\r\n".join(map(",".join, lines)) + "\r\n", encoding="utf-8-sig")
+    code, kinds = only_kinds(cli, phantom)
+    assert (code, set(kinds)) == (0, {"unknown-split", "empty-split"})
+    assert kinds["empty-split"] == ["val"]
+
+
+def test_the_same_box_written_otherwise_counts_once(phantom: Path, cli) -> None:
+    before = {film.film_id: film.boxes_xyxy for film in load_dataset(phantom)}
+    rows = (phantom / LABELS).read_text().splitlines()
+    name, *cells, target = next(row for row in rows if row.endswith(",1")).split(",")
+    rows.append(",".join([f" {name} ", *(f"{float(cell):.3f}" for cell in cells), target]))
+    rows = [f"{row[: row.index(',')]},0,0,0,0,0" if row.endswith(",,,,,0") else row for row in rows]
+    (phantom / LABELS).write_text("\n".join(rows) + "\n")
+    code, kinds = only_kinds(cli, phantom)
+    assert (code, set(kinds)) == (0, {"duplicate-row"})
+    assert {film.film_id: film.boxes_xyxy for film in load_dataset(phantom)} == before

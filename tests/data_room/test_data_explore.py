@@ -15,6 +15,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from edge_pneumo.train.data.explore import Subject, explore
+from edge_pneumo.train.data.index import load_dataset
 from edge_pneumo.train.data.kaggle import CLASSES, LABELS
 
 AGE_GROUPS = {
@@ -71,6 +72,31 @@ def test_figures_of_three_films() -> None:
     assert boxes["centres"][4][8] == 1  # centre (256, 128) of 1024, on a grid of 32
     assert boxes["centres"][24][24] == 1
     assert boxes["width"]["p50"] == 0.5
+
+
+def test_a_folder_of_tables_alone_is_explored_too(phantom_once: Path, tmp_path: Path, cli) -> None:
+    code, out, _ = cli("data", "eda", phantom_once, "--format", "json")
+    of_films = json.loads(out)
+    for name in (LABELS, CLASSES):
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress((phantom_once / name).read_bytes()))
+    code, out, _ = cli("data", "eda", tmp_path, "--format", "json")
+    of_tables = json.loads(out)
+    assert code == 0
+    assert {k: of_tables[k] for k in ("rows", "target", "classes")} == {
+        k: of_films[k] for k in ("rows", "target", "classes")
+    }
+    assert of_tables["sex"] == {"rows": {}, "patients": {}}
+    (tmp_path / "dicom_headers.csv").write_text(
+        "PatientID,PatientSex,PatientAge,ViewPosition\n"
+        + "".join(
+            f"{film.film_id},{film.sex},{film.facts.age_text},{film.view}\n" for film in load_dataset(phantom_once)
+        )
+    )
+    code, out, _ = cli("data", "eda", tmp_path, "--format", "json")
+    of_tables = json.loads(out)
+    assert {k: v for k, v in of_tables.items() if k not in ("source", "boxes")} == {
+        k: v for k, v in of_films.items() if k not in ("source", "boxes")
+    }
 
 
 def test_films_and_their_tables_give_the_same_figures(phantom_once: Path, tmp_path: Path, cli) -> None:

@@ -269,3 +269,38 @@ def test_split_names(text: str, split: str | None) -> None:
 )
 def test_opacity_words(word: str, answer: bool) -> None:
     assert is_opacity(word) is answer
+
+
+def test_coco_files_that_break_the_rules_are_faults(tmp_path: Path) -> None:
+    document = coco(
+        images=[
+            {"id": "1", "file_name": "a.png"},
+            {"id": 2, "file_name": "b.png", "width": "wide"},
+            {"id": [7], "file_name": "c.png", "width": WIDTH // 2, "height": HEIGHT},
+            "d.png",
+        ],
+        annotations=[
+            {"id": 1, "image_id": 1, "category_id": 3, "bbox": [10, 5, 20, 30]},
+            {"id": 2, "image_id": 1, "category_id": 3, "bbox": [float("nan"), 5, 20, 30]},
+            {"id": 3, "image_id": [7], "category_id": 3, "bbox": [1, 1, 5, 5]},
+            {"id": 4, "image_id": 1, "category_id": [3], "bbox": [1, 1, 5, 5]},
+            7,
+        ],
+    )
+    picture(coco_folder(tmp_path, document) / "images" / "c.png", 128, 96)
+    report = check_dataset(tmp_path)
+    kinds = {kind: len(faults) for _, kind, faults in report.by_kind()}
+    assert kinds["bad-value"] == 5
+    assert kinds["wrong-size"] == 1
+    assert (report.films, report.positives) == (2, 2)
+
+
+def test_yolo_shares_must_be_numbers(tmp_path: Path) -> None:
+    for i, text in enumerate(("0 nan 0.5 0.1 0.1\n0 0.5 0.5 0.1 0.1", "", "")):
+        picture(tmp_path / "images" / f"{i}.png", seed=i)
+        (tmp_path / "labels").mkdir(exist_ok=True)
+        (tmp_path / "labels" / f"{i}.txt").write_text(text)
+    report = check_dataset(tmp_path)
+    assert [(kind, faults[0].where) for _, kind, faults in report.by_kind() if kind == "bad-value"] == [
+        ("bad-value", "labels/0.txt line 1")
+    ]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_pneumo.edge_runtime.radiograph import read_radiograph
+from edge_pneumo.edge_runtime.radiograph import Radiograph, read_radiograph
 from edge_pneumo.errors import DataError, FilmRefused
 from edge_pneumo.train.data.film import SEVERITIES, Fault, Film
 from edge_pneumo.train.data.index import box_faults, group_faults, read_layout
@@ -87,7 +87,10 @@ def check_dataset(path: str | Path, *, decode: bool = True, progress: bool = Tru
         fault = Fault("layout", "stop", str(path), str(error))
         return CheckReport(str(path), "unknown", 0, 0, (fault,))
     films = reading.films
-    faults = [*reading.faults, *box_faults(films), *group_faults(films), *age_faults(films), *class_faults(films)]
+    faults = [
+        *reading.faults, *box_faults(films), *group_faults(films), *age_faults(films), *class_faults(films),
+        *split_faults(films),
+    ]  # fmt: skip
     if decode:
         faults += pixel_faults(films, progress=progress)
     return CheckReport(str(path), reading.layout, len(films), sum(film.label for film in films), tuple(faults))
@@ -114,17 +117,31 @@ def class_faults(films: Sequence[Film]) -> list[Fault]:
     return []
 
 
+def split_faults(films: Sequence[Film]) -> list[Fault]:
+    """Splits that training needs and that have no film, where the data set brings splits of its own."""
+    there = {film.split for film in films} - {None}
+    return [
+        Fault("empty-split", "note", name, f"no film; the data set has {', '.join(sorted(filter(None, there)))}")
+        for name in ("train", "val")
+        if there and name not in there
+    ]
+
+
 def pixel_faults(films: Sequence[Film], *, progress: bool = True) -> list[Fault]:
     """Films that cannot be read, and films that are in the data set twice under different names."""
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         answers = list(watched(pool.map(_look, films), len(films), "checking films", show=progress))
     faults: list[Fault] = []
     twins: dict[bytes, list[Film]] = defaultdict(list)
-    for film, (key, trouble) in zip(films, answers, strict=True):
-        if key is None:
+    for film, (seen, trouble) in zip(films, answers, strict=True):
+        if seen is None:
             faults.append(Fault("unreadable-film", "skip", film.film_id, trouble))
             continue
-        twins[key].append(film)
+        twins[seen.key].append(film)
+        stated = (film.facts.width, film.facts.height)
+        if film.boxes_xyxy and all(stated) and stated != (seen.width, seen.height):
+            detail = f"{seen.width} x {seen.height} pixels, where its boxes are of {stated[0]} x {stated[1]}"
+            faults.append(Fault("wrong-size", "stop", film.film_id, detail))
         if trouble:
             faults.append(Fault("refused-at-door", "note", film.film_id, f"{trouble} Training uses it all the same."))
     for same in twins.values():
@@ -133,29 +150,40 @@ def pixel_faults(films: Sequence[Film], *, progress: bool = True) -> list[Fault]
     return faults
 
 
-def _look(film: Film) -> tuple[bytes | None, str]:
-    """The hash of a film's bytes, None when it cannot be read; and what is wrong with it, "" for nothing."""
+@dataclass(frozen=True)
+class _Seen:
+    """A film that could be read: its size, and a hash of what it shows, whatever header or file it is in."""
+
+    key: bytes
+    width: int
+    height: int
+
+
+def _look(film: Film) -> tuple[_Seen | None, str]:
+    """What a film is, None when it cannot be read; and what is wrong with it, "" for nothing."""
     try:
         data = film.read()
     except OSError as error:
         return None, f"unreadable: {error.strerror or error}"
     try:
-        read_radiograph(data, size_px=_DECODE_PX, name=film.path)
+        return _seen(read_radiograph(data, size_px=_DECODE_PX, name=film.path)), ""
     except FilmRefused as error:
         refusal = f"{error.reason}: {error}"
-    else:
-        return content_key(data), ""
     try:
-        read_radiograph(data, size_px=_DECODE_PX, name=film.path, force=True)
+        return _seen(read_radiograph(data, size_px=_DECODE_PX, name=film.path, force=True)), refusal
     except FilmRefused:
         return None, refusal
-    return content_key(data), refusal
+
+
+def _seen(film: Radiograph) -> _Seen:
+    size = f"{film.width} x {film.height}:".encode()
+    return _Seen(content_key(size + film.pixels.tobytes()), film.width, film.height)
 
 
 def _twin_fault(same: Sequence[Film]) -> Fault:
     names = ", ".join(film.film_id for film in same)
     if len({(film.label, film.boxes_xyxy) for film in same}) > 1:
-        return Fault("same-film-twice", "stop", names, "identical files with different labels")
+        return Fault("same-film-twice", "stop", names, "the same picture with different labels")
     if len({film.split for film in same}) > 1:
-        return Fault("same-film-twice", "stop", names, "identical files in different splits")
-    return Fault("same-film-twice", "note", names, "identical files, same label and split")
+        return Fault("same-film-twice", "stop", names, "the same picture in different splits")
+    return Fault("same-film-twice", "note", names, "the same picture, with the same label and split")

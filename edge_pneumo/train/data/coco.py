@@ -17,6 +17,7 @@ from edge_pneumo.train.data.film import BoxXyxy, Fault, Film, Reading
 from edge_pneumo.train.data.findings import OPACITY, is_film, opacity_classes, split_named
 from edge_pneumo.train.data.headers import Facts, parse_age, parse_sex
 from edge_pneumo.train.data.store import Store
+from edge_pneumo.train.data.tables import finite
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def coco_documents(store: Store, only: str | None = None) -> list[Document]:
         try:
             content = json.loads(store.reader(name)())
             kinds = {category["id"]: str(category["name"]) for category in content.get("categories", [])}
-            found.append(Document(name, content["images"], content["annotations"], kinds))
+            found.append(Document(name, list(content["images"]), list(content["annotations"]), kinds))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             if only:
                 raise DataError(
@@ -65,8 +66,11 @@ def read_coco(store: Store, documents: list[Document]) -> Reading:
         for image in document.images:
             try:
                 image_id, file_name = image["id"], str(image["file_name"])
-            except (KeyError, TypeError):
-                faults.append(Fault("bad-value", "stop", document.name, "an image without id or file_name"))
+                size = int(image.get("width") or 0), int(image.get("height") or 0)
+                drawn = boxes.get(str(image_id), [])
+            except (KeyError, TypeError, ValueError, AttributeError):
+                detail = "an image without id or file_name, or whose width and height are no numbers"
+                faults.append(Fault("bad-value", "stop", document.name, detail))
                 continue
             name = _find(there, document.name, file_name)
             if name is None:
@@ -75,40 +79,44 @@ def read_coco(store: Store, documents: list[Document]) -> Reading:
             if name in films:
                 faults.append(Fault("duplicate-row", "note", file_name, f"again in {document.name}; used once"))
                 continue
-            films[name] = _film(store, name, image, boxes.get(image_id, []), split_named(document.name))
+            films[name] = _film(store, name, image, size, drawn, split_named(document.name))
     for name in sorted(there - set(films)):
         if is_film(name):
             faults.append(Fault("film-without-row", "note", name, "in no annotation file; not used"))
     return Reading("coco", [films[name] for name in sorted(films)], faults)
 
 
-def _boxes(document: Document, faults: list[Fault]) -> dict[Any, list[BoxXyxy]]:
+def _boxes(document: Document, faults: list[Fault]) -> dict[str, list[BoxXyxy]]:
+    """Boxes of opacities by image id, as text: some tools write 7 in one place and "7" in the other."""
     wanted = opacity_classes(document.categories.values())
-    images = {image.get("id") for image in document.images if isinstance(image, dict)}
-    boxes: dict[Any, list[BoxXyxy]] = defaultdict(list)
+    images = {str(image.get("id")) for image in document.images if isinstance(image, dict)}
+    boxes: dict[str, list[BoxXyxy]] = defaultdict(list)
     for annotation in document.annotations:
-        where = f"{document.name} annotation {annotation.get('id')}"
+        where = f"{document.name} annotation {annotation.get('id') if isinstance(annotation, dict) else annotation}"
         try:
-            x, y, width, height = (float(side) for side in annotation["bbox"])
+            x, y, width, height = (finite(side) for side in annotation["bbox"])
             image_id, category = annotation["image_id"], annotation.get("category_id")
+            known = category in document.categories
         except (KeyError, TypeError, ValueError):
             faults.append(Fault("bad-value", "stop", where, "expected image_id and bbox [x, y, width, height]"))
             continue
-        if image_id not in images:
+        if str(image_id) not in images:
             faults.append(Fault("box-without-image", "stop", where, f"image_id {image_id} is not among the images"))
-        elif document.categories and category not in document.categories:
+        elif document.categories and not known:
             faults.append(Fault("bad-value", "stop", where, f"category_id {category} is not among the categories"))
         elif not document.categories or document.categories[category] in wanted:
             box = (x, y, x + width, y + height)
-            if box in boxes[image_id]:
+            if box in boxes[str(image_id)]:
                 faults.append(Fault("duplicate-row", "note", where, "the same box again; used once"))
             else:
-                boxes[image_id].append(box)
+                boxes[str(image_id)].append(box)
     return boxes
 
 
-def _film(store: Store, name: str, image: dict[str, Any], boxes: list[BoxXyxy], split: str | None) -> Film:
-    width, height = int(image.get("width") or 0), int(image.get("height") or 0)
+def _film(
+    store: Store, name: str, image: dict[str, Any], size: tuple[int, int], boxes: list[BoxXyxy], split: str | None
+) -> Film:
+    width, height = size
     age = str(image.get("age", ""))
     sex, view = parse_sex(str(image.get("sex", ""))), image.get("view")
     stated = bool(age or sex or view) or (width > 0 and not name.lower().endswith((".dcm", ".dicom")))

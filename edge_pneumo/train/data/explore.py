@@ -13,13 +13,16 @@ import numpy as np
 from edge_pneumo.errors import DataError
 from edge_pneumo.train.data.film import BoxXyxy, Fault, Film
 from edge_pneumo.train.data.headers import parse_age, parse_sex
-from edge_pneumo.train.data.kaggle import read_labels
-from edge_pneumo.train.data.store import FolderStore
+from edge_pneumo.train.data.kaggle import CLASSES, IMAGES, LABELS, read_labels
+from edge_pneumo.train.data.store import FolderStore, find_table
 from edge_pneumo.train.data.tables import read_table
 
 GRID = 32  # cells along each side of the box-centre map
 OLD_YEARS = 100
 """Above it, the reference report calls an age an error."""
+
+HEADERS = "dicom_headers.csv"
+"""A table of header facts beside the challenge's own: PatientID, PatientSex, PatientAge, ViewPosition."""
 
 _DEFAULT_FRAME_PX = 1024  # RSNA's films, when only tables are at hand
 
@@ -55,6 +58,18 @@ def subjects_of_films(films: Iterable[Film]) -> list[Subject]:
         )
         for film in films
     ]
+
+
+def tables_in(directory: Path) -> tuple[Path, Path | None, Path | None] | None:
+    """Label, class and header tables of a folder that has no films beside them; None where it is no such folder."""
+    if not directory.is_dir():
+        return None
+    store = FolderStore(str(directory))
+    if find_table(store, IMAGES) or next(iter(store.files(IMAGES, deep=True)), None) is not None:
+        return None
+    found = (find_table(store, name) for name in (LABELS, CLASSES, HEADERS))
+    labels, classes, headers = (directory / name if name else None for name in found)
+    return (labels, classes, headers) if labels else None
 
 
 def subjects_of_tables(labels: Path, classes: Path | None = None, headers: Path | None = None) -> list[Subject]:

@@ -93,7 +93,7 @@ def read_layout(path: str | Path) -> Reading:
 def read_tables(path: str | Path) -> Reading:
     """The same, where the films may be elsewhere: the challenge's tables alone are enough."""
     store = open_store(path)
-    if is_kaggle(store) and next(iter(store.files(IMAGES)), None) is None:
+    if is_kaggle(store) and next(iter(store.files(IMAGES, deep=True)), None) is None:
         return read_kaggle(store, films_elsewhere=True)
     return read_layout(path)
 

@@ -17,6 +17,7 @@ from pathlib import PurePosixPath
 from edge_pneumo.errors import DataError
 from edge_pneumo.train.data.film import BoxXyxy, Fault, Film, Reading
 from edge_pneumo.train.data.findings import OPACITY
+from edge_pneumo.train.data.splits import NAMES
 from edge_pneumo.train.data.store import Store, ZipStore, find_table
 from edge_pneumo.train.data.tables import number, read_table
 
@@ -37,7 +38,7 @@ class Patient:
 
 def is_kaggle(store: Store) -> bool:
     """True when the store has the challenge's label table, or its image folder."""
-    return find_table(store, LABELS) is not None or next(iter(store.files(IMAGES)), None) is not None
+    return find_table(store, LABELS) is not None or next(iter(store.files(IMAGES, deep=True)), None) is not None
 
 
 def read_kaggle(store: Store, *, films_elsewhere: bool = False) -> Reading:
@@ -52,14 +53,16 @@ def read_kaggle(store: Store, *, films_elsewhere: bool = False) -> Reading:
         raise DataError(f"{store.root}: no {LABELS} (nor .gz or .zip) beside {IMAGES}/. Put the label table there.")
     faults: list[Fault] = []
     patients = read_labels(store, labels, faults)
-    if classes := find_table(store, CLASSES):
-        read_classes(store, classes, patients, faults)
-    if splits := find_table(store, SPLITS):
-        read_splits(store, splits, patients, faults)
+    for name, read in ((CLASSES, read_classes), (SPLITS, read_splits)):
+        if table := find_table(store, name):
+            try:
+                read(store, table, patients, faults)
+            except DataError as error:  # one of several faults, so that all are said at once
+                faults.append(Fault("layout", "stop", table, str(error)))
     if films_elsewhere:
         images, names = store, {patient_id: f"{IMAGES}/{patient_id}.dcm" for patient_id in patients}
     else:
-        images, names = _images(store)
+        images, names = _images(store, faults)
         faults += _matching_faults(patients, names)
     films = [
         Film(
@@ -82,9 +85,10 @@ def read_kaggle(store: Store, *, films_elsewhere: bool = False) -> Reading:
 def read_labels(store: Store, table: str, faults: list[Fault]) -> dict[str, Patient]:
     """Targets and boxes by patientId; adds what is wrong with the rows to `faults`."""
     patients: dict[str, Patient] = defaultdict(Patient)
-    seen: set[tuple[str, ...]] = set()
-    for line, row in read_table(store, table, ("patientId", "x", "y", "width", "height", "Target")):
-        patient_id, where = row[0].strip(), f"{table} line {line} ({row[0]})"
+    seen: set[tuple[str | float | None, ...]] = set()
+    for line, row in read_table(store, table, ("patientId", "x", "y", "width", "height", "Target"), faults):
+        patient_id = row[0].strip()
+        where = f"{table} line {line} ({patient_id})"
         try:
             x, y, width, height, target = (number(cell) for cell in row[1:])
         except ValueError as error:
@@ -93,18 +97,20 @@ def read_labels(store: Store, table: str, faults: list[Fault]) -> dict[str, Pati
         if not patient_id or target not in (0, 1):
             faults.append(Fault("bad-value", "stop", where, f"expected patientId and Target 0 or 1, found {row}"))
             continue
-        if tuple(row) in seen:
+        values = (patient_id, x, y, width, height, target)  # as numbers: "100" and "100.0" are the same box
+        if values in seen:
             faults.append(Fault("duplicate-row", "note", where, "the same row again; used once"))
             continue
-        seen.add(tuple(row))
+        seen.add(values)
         patient = patients[patient_id]
         patient.targets.add(int(target))
-        if x is None or y is None or width is None or height is None:
-            if target == 1:
-                faults.append(Fault("target-without-box", "stop", where, "Target 1 needs x, y, width and height"))
-            continue
         if target == 0:
-            faults.append(Fault("box-without-target", "stop", where, "Target 0 with a box; expected empty x to height"))
+            if any((x, y, width, height)):  # zeros too are read as no box: some fill empty cells with them
+                detail = "Target 0 with a box; expected empty x to height"
+                faults.append(Fault("box-without-target", "stop", where, detail))
+            continue
+        if x is None or y is None or width is None or height is None:
+            faults.append(Fault("target-without-box", "stop", where, "Target 1 needs x, y, width and height"))
             continue
         patient.boxes.append((x, y, x + width, y + height))
     for patient_id, patient in patients.items():
@@ -115,7 +121,8 @@ def read_labels(store: Store, table: str, faults: list[Fault]) -> dict[str, Pati
 
 def read_classes(store: Store, table: str, patients: dict[str, Patient], faults: list[Fault]) -> None:
     """Add classes to the patients; the table has one row per box, as the label table."""
-    for _, (patient_id, name) in read_table(store, table, ("patientId", "class")):
+    for _, (patient_id, name) in read_table(store, table, ("patientId", "class"), faults):
+        patient_id = patient_id.strip()
         if patient_id in patients:
             patients[patient_id].classes.add(name.strip())
         else:
@@ -133,7 +140,8 @@ def read_classes(store: Store, table: str, patients: dict[str, Patient], faults:
 
 def read_splits(store: Store, table: str, patients: dict[str, Patient], faults: list[Fault]) -> None:
     """Add group and split to the patients."""
-    for line, (patient_id, group, split) in read_table(store, table, ("patientId", "group", "split")):
+    for line, row in read_table(store, table, ("patientId", "group", "split"), faults):
+        patient_id, group, split = (cell.strip() for cell in row)
         patient = patients.get(patient_id)
         if patient is None:
             faults.append(Fault("split-without-label", "note", patient_id, f"in {table}, not in the label table"))
@@ -141,23 +149,33 @@ def read_splits(store: Store, table: str, patients: dict[str, Patient], faults: 
         if patient.split is not None and patient.split != split:
             detail = f"line {line} says '{split}', an earlier one '{patient.split}'"
             faults.append(Fault("patient-in-two-splits", "stop", patient_id, detail))
-        patient.group, patient.split = group.strip() or patient_id, split.strip() or None
+        if split and split not in NAMES:
+            detail = f"line {line} says '{split}'; training knows {', '.join(NAMES)}"
+            faults.append(Fault("unknown-split", "note", patient_id, detail))
+        patient.group, patient.split = group or patient_id, split or None
     unplaced = [patient_id for patient_id, patient in patients.items() if patient.split is None]
     for patient_id in unplaced:
         faults.append(Fault("label-without-split", "note", patient_id, f"no row in {table}: in no split"))
 
 
-def _images(store: Store) -> tuple[Store, dict[str, str]]:
-    """The store that holds the films, and their paths by patientId."""
+def _images(store: Store, faults: list[Fault]) -> tuple[Store, dict[str, str]]:
+    """The store that holds the films, and their paths by patientId, in whatever folder of it they lie."""
     inner = find_table(store, IMAGES)  # stage_2_train_images.zip beside the tables
-    if next(iter(store.files(IMAGES)), None) is None and inner is not None and not isinstance(store, ZipStore):
+    if next(iter(store.files(IMAGES, deep=True)), None) is None and inner is not None and not isinstance(store, ZipStore):
         store = ZipStore(store.place(inner))
         found = list(store.files(deep=True))
     else:
-        found = list(store.files(IMAGES))
+        found = list(store.files(IMAGES, deep=True))
+    found = [name for name in found if name.lower().endswith((".dcm", ".dicom"))]
     if not found:
         raise DataError(f"{store.root}: no films in {IMAGES}/. Expected {IMAGES}/<patientId>.dcm.")
-    return store, {PurePosixPath(name).stem: name for name in found if name.lower().endswith((".dcm", ".dicom"))}
+    names: dict[str, str] = {}
+    for name in found:
+        first = names.setdefault(PurePosixPath(name).stem, name)
+        if first != name:
+            detail = f"{first} and {name} are both of this patientId; keep one"
+            faults.append(Fault("two-films-of-one-id", "stop", PurePosixPath(name).stem, detail))
+    return store, names
 
 
 def _matching_faults(patients: dict[str, Patient], names: dict[str, str]) -> list[Fault]:

@@ -41,7 +41,7 @@ class MemberBytes:
     def __call__(self) -> bytes:
         try:
             return _open_zip(self.archive, os.getpid()).read(self.member)
-        except (zipfile.BadZipFile, zlib.error) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError) as error:  # RuntimeError: a password
             raise OSError(f"{self.archive}!{self.member}: damaged in the archive ({error})") from error
 
     def open(self) -> BinaryIO:
@@ -58,6 +58,15 @@ def _open_zip(archive: str, process: int) -> zipfile.ZipFile:
         raise DataError(f"{archive}: not a zip, or cut short ({error}). Download it again.") from error
 
 
+def _walk(top: Path) -> Iterator[Path]:
+    """What lies below a folder. Links to folders are followed, but into no folder twice: links may go round."""
+    seen = {os.path.realpath(top)}
+    for at, folders, names in os.walk(top, followlinks=True):
+        folders[:] = sorted(name for name in folders if os.path.realpath(os.path.join(at, name)) not in seen)
+        seen.update(os.path.realpath(os.path.join(at, name)) for name in folders)
+        yield from (Path(at, name) for name in names)
+
+
 @dataclass(frozen=True)
 class FolderStore:
     """A folder on disk. Paths inside it are relative, with forward slashes, in both kinds of store."""
@@ -69,12 +78,9 @@ class FolderStore:
         top = Path(self.root, folder)
         if not top.is_dir():
             return
-        found = (
-            (Path(at, name) for at, _, names in os.walk(top, followlinks=True) for name in names)
-            if deep
-            else (path for path in top.iterdir() if path.is_file())
-        )
-        yield from sorted(path.relative_to(self.root).as_posix() for path in found if not path.name.startswith("."))
+        found = _walk(top) if deep else top.iterdir()
+        names = (path.relative_to(self.root).as_posix() for path in found if not path.name.startswith("."))
+        yield from sorted(name for name in names if Path(self.root, name).is_file())
 
     def reader(self, name: str) -> FileBytes:
         return FileBytes(self.place(name))
@@ -95,7 +101,8 @@ class ZipStore:
         start = self.prefix + (folder.rstrip("/") + "/" if folder else "")
         for member in sorted(_open_zip(self.root, os.getpid()).namelist()):
             rest = member.removeprefix(start)
-            if member.startswith(start) and rest and not member.endswith("/") and (deep or "/" not in rest):
+            hidden = member.rpartition("/")[2].startswith(".")  # what a Mac puts beside every file
+            if member.startswith(start) and not hidden and not member.endswith("/") and (deep or "/" not in rest):
                 yield member.removeprefix(self.prefix)
 
     def reader(self, name: str) -> MemberBytes:

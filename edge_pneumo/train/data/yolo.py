@@ -13,6 +13,7 @@ from edge_pneumo.train.data.film import BoxXyxy, Fault, Film, Reading
 from edge_pneumo.train.data.findings import OPACITY, is_film, opacity_classes, split_named
 from edge_pneumo.train.data.headers import read_facts
 from edge_pneumo.train.data.store import Store
+from edge_pneumo.train.data.tables import finite
 
 _NAMES_LINE = re.compile(r"^names:\s*\[(.*)\]", re.MULTILINE)
 _NAMES_BLOCK = re.compile(r"^names:\s*\n((?:[ \t]+.*\n?|-.*\n?)+)", re.MULTILINE)
@@ -86,7 +87,7 @@ def _lines(
             continue
         try:
             kind = int(cells[0])
-            cx, cy, w, h = (float(cell) for cell in cells[1:5])
+            cx, cy, w, h = (finite(cell) for cell in cells[1:5])
         except ValueError:
             detail = f"expected 'class cx cy w h', found {line.strip()!r}"
             faults.append(Fault("bad-value", "stop", f"{text} line {number}", detail))
