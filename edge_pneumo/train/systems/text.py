@@ -18,8 +18,8 @@ def to_markdown(table: dict[str, Any]) -> str:
         "chosen on the data set's val split. Figures of a threshold (accuracy, F1, precision, recall) judged on val "
         "are therefore a little flattered, in all rows alike; AUC does not depend on the threshold.", "",
         f"Trained on {table['machine']['cores']} {table['machine']['architecture']} cores; seed {table['seed']}; "
-        f"edge-pneumo {table['version']}. `ms a film` is file to answer in TensorFlow on that machine, "
-        "not the light runtime.", "",
+        f"edge-pneumo {table['version']}; {_duration(_training_seconds(table))} of training in all. `ms a film` is "
+        "file to answer in TensorFlow on that machine, not the light runtime.", "",
     ]  # fmt: skip
     if not table["complete"]:
         lines += ["**Unfinished**: run the same command again to go on.", ""]
@@ -34,21 +34,21 @@ def _section(name: str, data: dict[str, Any], rows: Sequence[dict[str, Any]]) ->
     lines = [
         f"## Trained on {name} train, judged on {name} {data['judged_on']}", "",
         f"{data['train']} films to train on ({data['train_prevalence']:.1%} positive), {data['judged']} to judge "
-        f"({data['judged_prevalence']:.1%} positive); splits {data['split_hash'][:12]}.",
+        f"({data['judged_prevalence']:.1%} positive){_refused(rows)}; splits {data['split_hash'][:12]}.",
     ]  # fmt: skip
     done = [row for row in rows if row["status"] == "done"]
     if done:
         lines += [_without_a_network([row["baselines"] for row in done], data)]
     lines += ["", *_rows(("row", "system", "AUC", "accuracy", "precision", "recall", "F1", "report claims"), [
-        (_row_number(row), row["title"], *_figures(row), _claims(row["reported"])) for row in rows
+        (_row_number(row), _named(row), *_figures(row), _claims(row["reported"])) for row in rows
     ])]  # fmt: skip
     boxed = [row for row in done if row["system"] in BOX_SYSTEMS and row["rsna_score"]["value"] is not None]
     if boxed:
         lines += ["", *_rows(("system", "RSNA score", "AP50", "mean IoU"), [
-            (row["title"], *(_interval(row, figure) for figure in ("rsna_score", "ap50", "mean_iou"))) for row in boxed
+            (_named(row), *(_interval(row, figure) for figure in ("rsna_score", "ap50", "mean_iou"))) for row in boxed
         ])]  # fmt: skip
     lines += ["", *_rows(("system", "start", "epochs", "parameters", "MB", "training", "ms a film"), [
-        (row["title"], row["start"], str(row.get("epochs", "-")), _count(row.get("parameters")),
+        (_named(row), row["start"], str(row.get("epochs", "-")), _count(row.get("parameters")),
          f"{row['file_bytes'] / 1e6:.1f}", _duration(row.get("train_seconds")), f"{row['ms_per_film']:.0f}")
         for row in done
     ])]  # fmt: skip
@@ -73,6 +73,17 @@ def _without_a_network(baselines: Sequence[dict[str, Any]], data: dict[str, Any]
 
 def _rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows)]
+
+
+def _named(row: dict[str, Any]) -> str:
+    """The title; with the recipe, where a system has several."""
+    return f"{row['title']} (preset {row['preset']})" if "preset" in row else row["title"]
+
+
+def _refused(rows: Sequence[dict[str, Any]]) -> str:
+    """Films that were judged by no row, as none could or would be answered."""
+    counts = sorted({row["refused"] for row in rows if row.get("refused")})
+    return f", of which {' to '.join(map(str, counts))} were refused and are in no figure" if counts else ""
 
 
 def _row_number(row: dict[str, Any]) -> str:
@@ -101,6 +112,10 @@ def _claims(reported: dict[str, float]) -> str:
 
 def _count(value: int | None) -> str:
     return "-" if value is None else f"{value:,}"
+
+
+def _training_seconds(table: dict[str, Any]) -> float:
+    return sum(row.get("train_seconds") or 0.0 for row in table["rows"])
 
 
 def _duration(seconds: float | None) -> str:
