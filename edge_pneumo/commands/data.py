@@ -75,7 +75,7 @@ def eda(
     """
     from edge_pneumo.edge_runtime.files import atomic_write
     from edge_pneumo.train.data.explore import explore, subjects_of_films, subjects_of_tables, tables_in
-    from edge_pneumo.train.data.index import read_layout
+    from edge_pneumo.train.data.index import read_layout, refuse
 
     if (directory is None) == (labels is None):
         raise click.UsageError("give DIR, or --labels with --classes and --headers; not both, not neither.")
@@ -86,7 +86,10 @@ def eda(
     if tables is not None:
         films, figures = [], explore(subjects_of_tables(*tables), source)
     else:
-        films = read_layout(directory or "").films
+        reading = read_layout(directory or "")
+        films = reading.films
+        if not films:
+            refuse(reading.faults, str(directory))
         figures = explore(subjects_of_films(films), source)
     if output is not None:
         from edge_pneumo.train.data.explore_page import explore_page

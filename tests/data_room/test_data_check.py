@@ -195,3 +195,18 @@ def test_the_same_box_written_otherwise_counts_once(phantom: Path, cli) -> None:
     code, kinds = only_kinds(cli, phantom)
     assert (code, set(kinds)) == (0, {"duplicate-row"})
     assert {film.film_id: film.boxes_xyxy for film in load_dataset(phantom)} == before
+
+
+def test_a_table_of_nothing_and_a_folder_of_nothing_are_named(phantom: Path, cli) -> None:
+    rows = (phantom / LABELS).read_text().splitlines()
+    (phantom / LABELS).write_text(rows[0] + "\n")
+    code, kinds = only_kinds(cli, phantom)
+    assert (code, "layout" in kinds) == (3, True)
+    (phantom / LABELS).write_text("\n".join([*rows, "bad,left,1,1,1,1"]) + "\n")
+    for film in (phantom / IMAGES).iterdir():
+        film.unlink()
+    code, kinds = only_kinds(cli, phantom)
+    assert (code, kinds["layout"], len(kinds["bad-value"])) == (3, [IMAGES], 1)
+    code, _, err = cli("train", "--data", phantom, "--out", phantom / "run")
+    assert code == 3
+    assert f"no films in {IMAGES}" in err

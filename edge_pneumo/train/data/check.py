@@ -12,7 +12,7 @@ from typing import Any
 
 from edge_pneumo.edge_runtime.radiograph import Radiograph, read_radiograph
 from edge_pneumo.errors import DataError, FilmRefused
-from edge_pneumo.train.data.film import SEVERITIES, Fault, Film
+from edge_pneumo.train.data.film import SEVERITIES, Fault, Film, Reading
 from edge_pneumo.train.data.index import box_faults, group_faults, read_layout
 from edge_pneumo.train.data.pack import content_key
 from edge_pneumo.train.data.progress import watched
@@ -88,12 +88,19 @@ def check_dataset(path: str | Path, *, decode: bool = True, progress: bool = Tru
         return CheckReport(str(path), "unknown", 0, 0, (fault,))
     films = reading.films
     faults = [
-        *reading.faults, *box_faults(films), *group_faults(films), *age_faults(films), *class_faults(films),
-        *split_faults(films),
+        *reading.faults, *emptiness(reading, str(path)), *box_faults(films), *group_faults(films),
+        *age_faults(films), *class_faults(films), *split_faults(films),
     ]  # fmt: skip
     if decode:
         faults += pixel_faults(films, progress=progress)
     return CheckReport(str(path), reading.layout, len(films), sum(film.label for film in films), tuple(faults))
+
+
+def emptiness(reading: Reading, place: str) -> list[Fault]:
+    """A data set without a single labelled film, where nothing else says so."""
+    if reading.films or any(fault.kind == "layout" for fault in reading.faults):
+        return []
+    return [Fault("layout", "stop", place, f"{reading.layout} layout without a single labelled film")]
 
 
 def age_faults(films: Sequence[Film]) -> list[Fault]:

@@ -46,7 +46,7 @@ def read_kaggle(store: Store, *, films_elsewhere: bool = False) -> Reading:
 
     Raises
     ------
-    DataError : the label table or the image folder is missing, or a table lacks a column.
+    DataError : the label table is missing or lacks a column.
     """
     labels = find_table(store, LABELS)
     if labels is None:
@@ -62,8 +62,12 @@ def read_kaggle(store: Store, *, films_elsewhere: bool = False) -> Reading:
     if films_elsewhere:
         images, names = store, {patient_id: f"{IMAGES}/{patient_id}.dcm" for patient_id in patients}
     else:
-        images, names = _images(store, faults)
-        faults += _matching_faults(patients, names)
+        try:
+            images, names = _images(store, faults)
+            faults += _matching_faults(patients, names)
+        except DataError as error:
+            images, names = store, {}
+            faults.append(Fault("layout", "stop", IMAGES, str(error)))
     films = [
         Film(
             film_id=patient_id,
@@ -161,7 +165,11 @@ def read_splits(store: Store, table: str, patients: dict[str, Patient], faults: 
 def _images(store: Store, faults: list[Fault]) -> tuple[Store, dict[str, str]]:
     """The store that holds the films, and their paths by patientId, in whatever folder of it they lie."""
     inner = find_table(store, IMAGES)  # stage_2_train_images.zip beside the tables
-    if next(iter(store.files(IMAGES, deep=True)), None) is None and inner is not None and not isinstance(store, ZipStore):
+    if (
+        next(iter(store.files(IMAGES, deep=True)), None) is None
+        and inner is not None
+        and not isinstance(store, ZipStore)
+    ):
         store = ZipStore(store.place(inner))
         found = list(store.files(deep=True))
     else:

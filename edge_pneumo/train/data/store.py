@@ -62,8 +62,8 @@ def _walk(top: Path) -> Iterator[Path]:
     """What lies below a folder. Links to folders are followed, but into no folder twice: links may go round."""
     seen = {os.path.realpath(top)}
     for at, folders, names in os.walk(top, followlinks=True):
-        folders[:] = sorted(name for name in folders if os.path.realpath(os.path.join(at, name)) not in seen)
-        seen.update(os.path.realpath(os.path.join(at, name)) for name in folders)
+        folders[:] = sorted(name for name in folders if os.path.realpath(f"{at}/{name}") not in seen)
+        seen.update(os.path.realpath(f"{at}/{name}") for name in folders)
         yield from (Path(at, name) for name in names)
 
 
