@@ -78,7 +78,9 @@ Examples:
     help="Write where the error comes from, layer by layer, to this .html (and a .json beside it).",
 )
 @click.option("--repair", is_flag=True, help="If the gate fails, keep the fewest layers in float that let it pass.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the draw of calibration films.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the draw of calibration films."
+)
 @click.option("--name", help="Name of the model in the file.  [default: after the recipe]")
 @click.option("--also", type=click.Choice(["onnx"]), hidden=True)
 @click.option(

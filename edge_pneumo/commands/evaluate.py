@@ -41,7 +41,7 @@ Figures are defined in docs/metrics.md. They hold for films like these: same hos
 @click.option(
     "--bootstrap", type=click.IntRange(min=0), default=1000, show_default=True, help="Resamples for the 95 % intervals."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the resampling.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the resampling.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Films at a time (.tflite only).  [default: one a core]")
 def evaluate(
     model: str, data: Path, split: str | None, output_format: str, operating_point: str | None, html: Path | None,

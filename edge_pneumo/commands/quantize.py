@@ -35,7 +35,7 @@ Examples:
     show_default=True,
     help="Batches that set the ranges of activations before the first step.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of order and changes.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of order and changes.")
 @click.option("--resume", is_flag=True, help="Go on from the last finished epoch of --out.")
 @click.option(
     "--compare/--no-compare",

@@ -47,7 +47,9 @@ Run the same command again after an interruption: finished rows are kept, the ro
     "--detector", default="quick", show_default=True, metavar="PRESET|MODEL",
     help="Preset to train our detector by, or a finished run or .tflite to judge.",
 )  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of training and resampling.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of training and resampling."
+)
 @click.option(
     "--bootstrap", type=click.IntRange(min=0), default=1000, show_default=True, help="Resamples for the 95 % intervals."
 )

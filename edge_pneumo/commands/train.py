@@ -65,7 +65,9 @@ Examples:
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs of every stage, in place of the recipe's.")
 @click.option("--size", "size_px", type=int, help="Input side in pixels, a multiple of 32, in place of the recipe's.")
 @click.option("--alpha", type=float, help="Width of MobileNetV2, 0.35 to 1.0, in place of the recipe's.")
-@click.option("--seed", type=int, help="Seed of order, changes and dropout, in place of the recipe's.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), help="Seed of order, changes and dropout, in place of the recipe's."
+)
 @click.option(
     "--cache", "cache_dir", type=click.Path(path_type=Path), help="Keep decoded films here, for the next run."
 )
@@ -81,7 +83,7 @@ def train(
     The run holds the weights, the configuration, the log with its curves, and what was measured on the `val` films.
     Next: `edge-pneumo quantize` or `edge-pneumo convert`.
     """
-    from edge_pneumo.train.run import require_tensorflow
+    from edge_pneumo.train.run import expect_tensorflow, require_tensorflow
 
     if list_systems:
         require_tensorflow()
@@ -93,33 +95,33 @@ def train(
         raise click.UsageError("give --data DIR and --out RUN (or --list-systems)")
     if preset and config_file:
         raise click.UsageError("give --preset or --config, not both")
-    require_tensorflow()
+    if system is not None and (preset or config_file or masked or size_px or alpha):
+        raise click.UsageError("--system is a recipe: leave out --preset, --config, --masked, --size and --alpha")
+    expect_tensorflow()
     from edge_pneumo.train.config import preset as read_preset
     from edge_pneumo.train.config import read_config
     from edge_pneumo.train.data.index import load_dataset
 
-    dataset = load_dataset(data)
+    # Recipe and films first: TensorFlow takes seconds to load, and a wrong path should not have to wait for it.
+    changes = {"epochs": epochs, "size_px": size_px, "alpha": alpha, "seed": seed}
+    config = read_config(config_file, **changes) if config_file else read_preset(preset or "quick", **changes)
+    dataset, more = load_dataset(data), [load_dataset(path) for path in extra]
     for warning in dataset.warnings:
         _say(f"{data}: {warning}")
     if system is not None:
-        if preset or config_file or masked or size_px or alpha:
-            raise click.UsageError("--system is a recipe: leave out --preset, --config, --masked, --size and --alpha")
         from edge_pneumo.train.systems import train_system
 
         train_system(
-            system, dataset, out, extra=[load_dataset(path) for path in extra], weights=weights, epochs=epochs,
-            seed=seed or 0, resume=resume, cache_dir=cache_dir, tensorboard=tensorboard, say=_say,
+            system, dataset, out, extra=more, weights=weights, epochs=epochs, seed=seed or 0, resume=resume,
+            cache_dir=cache_dir, tensorboard=tensorboard, say=_say,
         )  # fmt: skip
-        click.echo(out)
-        return
-    changes = {"epochs": epochs, "size_px": size_px, "alpha": alpha, "seed": seed}
-    config = read_config(config_file, **changes) if config_file else read_preset(preset or "quick", **changes)
-    from edge_pneumo.train.fit import train_detector
+    else:
+        from edge_pneumo.train.fit import train_detector
 
-    train_detector(
-        config, dataset, out, extra=[load_dataset(path) for path in extra], masked=masked, weights=weights,
-        resume=resume, cache_dir=cache_dir, say=_say,
-    )  # fmt: skip
+        train_detector(
+            config, dataset, out, extra=more, masked=masked, weights=weights, resume=resume, cache_dir=cache_dir,
+            say=_say,
+        )  # fmt: skip
     click.echo(out)
 
 

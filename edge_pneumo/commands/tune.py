@@ -36,7 +36,7 @@ The simplest data set: a folder with NORMAL/ and PNEUMONIA/ inside (see docs/dat
 @click.option(
     "--bootstrap", type=click.IntRange(min=0), default=1000, show_default=True, help="Resamples for the 95 % intervals."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the resampling.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the resampling.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Films at a time.  [default: one a core]")
 def tune(
     model: str, data: Path, out: Path, split: str | None, default_point: str | None, prevalence: float | None,

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from edge_pneumo.errors import UsageFault
 
 PRESETS = ("quick", "default", "rsna", "demo")
+
+
+def _expect(holds: bool, where: str, name: str, expected: str, found: object) -> None:
+    if not holds:
+        raise UsageFault(f"{where}: expected {name} {expected}, found {found}")
+
+
+def _expect_size(size_px: int, where: str) -> None:
+    _expect(size_px >= 32 and size_px % 32 == 0, where, "size_px", "a multiple of 32", size_px)
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,16 @@ class Stage:
     freeze_blocks: int = 3
     labelled_repeat: int = 1
 
+    def __post_init__(self) -> None:
+        where = f"stage {self.name}"
+        _expect(self.films in ("all", "masked"), where, "films", 'to be "all" or "masked"', self.films)
+        for name in ("epochs", "batch_size", "labelled_repeat"):
+            _expect(getattr(self, name) >= 1, where, name, "1 or more", getattr(self, name))
+        for name in ("learning_rate", "head_rate", "warmup_epochs", "freeze_blocks"):
+            _expect(0 <= getattr(self, name) < math.inf, where, name, "0 or more", getattr(self, name))
+        if self.size_px is not None:
+            _expect_size(self.size_px, where)
+
 
 @dataclass(frozen=True)
 class AugmentConfig:
@@ -58,6 +78,10 @@ class AugmentConfig:
     noise: float = 6.0
     cutout: float = 0.3
 
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            _expect(0 <= value < math.inf, "augment", name, "0 or more", value)
+
 
 @dataclass(frozen=True)
 class LossConfig:
@@ -70,6 +94,10 @@ class LossConfig:
     findings: float = 0.3
     gaussian: float = 0.22
     weak_box: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            _expect(0 <= value < math.inf, "loss", name, "0 or more", value)
 
 
 @dataclass(frozen=True)
@@ -87,6 +115,16 @@ class TrainConfig:
     stages: tuple[Stage, ...] = (Stage("joint"),)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+
+    def __post_init__(self) -> None:
+        where = f"recipe {self.name}"
+        _expect_size(self.size_px, where)
+        _expect(0.35 <= self.alpha <= 1.0, where, "alpha", "0.35 to 1.0", self.alpha)
+        _expect(self.head_channels >= 1, where, "head_channels", "1 or more", self.head_channels)
+        for name in ("dropout", "ema"):
+            _expect(0 <= getattr(self, name) < 1, where, name, "0 or more and below 1", getattr(self, name))
+        _expect(0 <= self.seed < 2**32, where, "seed", "0 to 4294967295", self.seed)
+        _expect(len(self.stages) > 0, where, "stages", "one or more", "none")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as config.json keeps it."""
@@ -107,25 +145,48 @@ def read_config(path: str | Path, **changes: Any) -> TrainConfig:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageFault(f"cannot read the configuration {path}: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageFault(f"{path} is not valid TOML: {error}") from error
     return _with(config_from_dict(data, str(path)), changes)
 
 
 def config_from_dict(data: dict[str, Any], where: str = "configuration") -> TrainConfig:
-    """The inverse of `TrainConfig.to_dict`; unknown fields are a UsageFault that names them."""
+    """The inverse of `TrainConfig.to_dict`; a field that is unknown or makes no sense is a UsageFault that names it."""
     data = dict(data)
-    stages = tuple(_build(Stage, stage, f"{where} [[stages]]") for stage in data.pop("stages", [{"name": "joint"}]))
-    augment = _build(AugmentConfig, data.pop("augment", {}), f"{where} [augment]")
-    loss = _build(LossConfig, data.pop("loss", {}), f"{where} [loss]")
-    return replace(_build(TrainConfig, data, where), stages=stages, augment=augment, loss=loss)
+    tables = data.pop("stages", [{"name": "joint"}])
+    if not isinstance(tables, list | tuple):
+        raise UsageFault(f"{where}: stages must be tables ([[stages]]), found {tables!r}")
+    data["stages"] = tuple(_build(Stage, table, f"{where} [[stages]]") for table in tables)
+    data["augment"] = _build(AugmentConfig, data.pop("augment", {}), f"{where} [augment]")
+    data["loss"] = _build(LossConfig, data.pop("loss", {}), f"{where} [loss]")
+    return _build(TrainConfig, data, where)
 
 
-def _build(kind: type, values: dict[str, Any], where: str) -> Any:
-    known = {f.name for f in fields(kind)}
-    if unknown := sorted(set(values) - known):
-        raise UsageFault(f"{where}: unknown field {', '.join(unknown)}; known are {', '.join(sorted(known))}")
-    return kind(**values)
+def _build(kind: type, values: Any, where: str) -> Any:
+    if not isinstance(values, dict):
+        raise UsageFault(f"{where}: expected a table of fields, found {values!r}")
+    hints = get_type_hints(kind)
+    if unknown := sorted(set(values) - set(hints)):
+        raise UsageFault(f"{where}: unknown field {', '.join(unknown)}; known are {', '.join(sorted(hints))}")
+    if kind is Stage and "name" not in values:
+        raise UsageFault(f"{where}: every stage needs a name")
+    return kind(**{name: _typed(hints[name], value, f"{where}: {name}") for name, value in values.items()})
+
+
+def _typed(hint: Any, value: Any, where: str) -> Any:
+    """`value` if it is of a simple type `hint` (a whole number will do for a float); other hints are left alone."""
+    for simple in (str, bool, int, float):
+        if hint in (simple, simple | None):
+            if value is None and hint != simple:
+                return None
+            if simple is float and type(value) is int:
+                return float(value)
+            if type(value) is not simple or (simple is float and not math.isfinite(value)):
+                raise UsageFault(f"{where} must be {_WORDS[simple]}, found {value!r}")
+    return value
+
+
+_WORDS = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
 
 
 def _with(config: TrainConfig, changes: dict[str, Any]) -> TrainConfig:

@@ -61,11 +61,13 @@ def train_detector(
     ------
     UsageFault, DataError, MissingExtra
     """
+    out = Path(out)
+    _check_directory(out, resume)
+    if not masked and all(stage.films == "masked" for stage in config.stages):
+        raise UsageFault(f"every stage of the recipe {config.name} needs lung-masked films; give --masked DIR")
     require_tensorflow()
     import tensorflow as tf
 
-    out = Path(out)
-    _check_directory(out, resume)
     tf.keras.utils.set_random_seed(config.seed)
     spec = InputSpec(config.size_px)
     train, weak = data.split("train"), [film for one in extra for film in one.films]

@@ -7,9 +7,6 @@ cut by a second film's mask as well, and a box counts by the share of it that ca
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +18,8 @@ from PIL import Image
 from edge_pneumo.edge_runtime.preprocess import InputSpec
 from edge_pneumo.errors import DataError
 from edge_pneumo.train.config import TrainConfig
+from edge_pneumo.train.data.store import FolderStore
+from edge_pneumo.train.data.tables import number, read_table
 from edge_pneumo.train.feed import TrainingSet
 from edge_pneumo.train.targets import FilmLabel
 
@@ -44,28 +43,24 @@ def load_masked(
 
     Raises
     ------
-    DataError : a file is missing.
+    DataError : a file, a column or a picture is missing or damaged.
     """
     rng = np.random.default_rng([config.seed, 7])
     pictures: list[NDArray[np.uint8]] = []
     labels: list[FilmLabel] = []
     for folder in folders:
         boxes = _boxes(_labels_file(folder))
-        try:
-            rows = list(csv.DictReader((folder / "index.csv").open(encoding="utf-8", newline="")))
-        except OSError as error:
-            raise DataError(
-                f"{folder}: cannot read index.csv ({error.strerror}); expected a folder of masked films"
-            ) from error
-        for row in rows:
-            film_id = row["patientId"]
-            picture = Image.open(folder / "images" / f"{film_id}.jpg").convert("L")
+        rows = _rows(folder / "index.csv", ("patientId", "class"))
+        if not rows:
+            raise DataError(f"{folder / 'index.csv'}: no films; expected a row (patientId, class) for each")
+        for film_id, class_name in rows:
+            picture = _picture(folder / "images" / f"{film_id}.jpg")
             scale = spec.size_px / picture.width
-            if picture.width != spec.size_px:
+            if picture.size != (spec.size_px, spec.size_px):
                 picture = picture.resize((spec.size_px, spec.size_px), Image.Resampling.BICUBIC)
             pictures.append(np.asarray(picture))
             own = np.array(boxes.get(film_id, ()), np.float32).reshape(-1, 4) * (spec.size_px / SOURCE_PX)
-            labels.append(FilmLabel(float(row["class"] == "Lung Opacity"), own))
+            labels.append(FilmLabel(float(class_name == "Lung Opacity"), own))
         say(f"{len(rows)} masked films from {folder.name}, scaled by {scale:.2f}")
     images = np.stack(pictures)
     masks = images > VISIBLE
@@ -90,13 +85,27 @@ def _labels_file(folder: Path) -> Path:
     raise DataError(f"{folder}: no labels; looked for {', '.join(str(p) for p in places)}")
 
 
+def _rows(table: Path, required: Sequence[str]) -> list[list[str]]:
+    return [row for _, row in read_table(FolderStore(str(table.parent)), table.name, required)]
+
+
+def _picture(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as picture:
+            return picture.convert("L")
+    except OSError as error:  # Pillow's own "not a picture" and "cut short" are OSErrors too
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}); mend it or leave its row out") from error
+
+
 def _boxes(path: Path) -> dict[str, list[tuple[float, float, float, float]]]:
-    raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     found = defaultdict(list)
-    for row in csv.DictReader(io.StringIO(raw.decode("utf-8"))):
-        if row["x"]:
-            x, y, width, height = (float(row[k]) for k in ("x", "y", "width", "height"))
-            found[row["patientId"]].append((x, y, x + width, y + height))
+    for film_id, *cells in _rows(path, ("patientId", "x", "y", "width", "height")):
+        try:
+            x, y, width, height = (number(cell) for cell in cells)
+        except ValueError as error:
+            raise DataError(f"{path} ({film_id}): expected numbers for the box, found {error}") from error
+        if x is not None and y is not None and width is not None and height is not None:
+            found[film_id].append((x, y, x + width, y + height))
     return found
 
 

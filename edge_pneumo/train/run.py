@@ -99,15 +99,20 @@ def raw_outputs(model: Any, spec: InputSpec, images: NDArray[np.uint8], batch_si
     return answers
 
 
-def require_tensorflow() -> None:
-    """Import TensorFlow without its start-up chatter; raise MissingExtra where it or tf_keras is not installed."""
+def expect_tensorflow() -> None:
+    """Raise MissingExtra where TensorFlow or tf_keras is not installed; imports neither, which would take seconds."""
     from importlib.util import find_spec
-
-    from edge_pneumo.edge_runtime.quiet import quiet_runtime
 
     for package in ("tensorflow", "tf_keras"):
         if find_spec(package) is None:
             raise MissingExtra("training, quantising and converting", package, "train")
+
+
+def require_tensorflow() -> None:
+    """Import TensorFlow without its start-up chatter; raise MissingExtra where it or tf_keras is not installed."""
+    from edge_pneumo.edge_runtime.quiet import quiet_runtime
+
+    expect_tensorflow()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with quiet_runtime(everything=True):
         import tensorflow as tf

@@ -7,7 +7,11 @@ represent without rounding; the constant shift of 1/255 is left to fine-tuning.
 
 from __future__ import annotations
 
+import sys
+import zipfile
+import zlib
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_pneumo.errors import DataError, UsageFault
+from edge_pneumo.train.detector import channels
 
+KERAS_ALPHAS = (0.35, 0.5, 0.75, 1.0)
 HEAD = ("lateral", "head", "heat", "ltrb", "image_", "findings")
 
 
@@ -73,8 +79,11 @@ def _load_folded(model: Any, path: Path) -> None:
     try:
         with path.open("rb") as stream, np.load(stream) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read the weights {path}: {error}") from error
+    except FileNotFoundError as error:
+        raise UsageFault(f"no weights file at {path}; give a .npz or Keras .h5 file, or --weights none") from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        reason = str(error).partition(". ")[0]  # numpy goes on to advise unpickling
+        raise DataError(f"cannot read the weights {path}: {reason}. Is it a whole .npz file?") from error
     for index, layer in enumerate(backbone_convolutions(model)):
         kernel, bias = arrays.get(f"{index:02d}_w"), arrays.get(f"{index:02d}_b")
         if kernel is None or bias is None:
@@ -89,13 +98,17 @@ def _load_folded(model: Any, path: Path) -> None:
 def _load_keras(model: Any, path: Path | None) -> None:
     from tf_keras.applications import MobileNetV2
 
-    alpha = next(a for a in (0.35, 0.5, 0.75, 1.0, 1.4) if _stem_width(a) == model.get_layer("stem").filters)
+    alpha = _keras_alpha(model)
     try:
-        donor = MobileNetV2((224, 224, 3), alpha, include_top=False, weights=str(path) if path else "imagenet")
+        with redirect_stdout(sys.stderr):  # Keras announces its download on stdout, which is ours for data
+            donor = MobileNetV2((224, 224, 3), alpha, include_top=False, weights=str(path) if path else "imagenet")
     except Exception as error:  # Keras raises bare Exception for a failed download, ValueError for a wrong file
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if path is not None:
+            raise DataError(f"cannot read the weights {path}: {reason}. Is it MobileNetV2 alpha {alpha}?") from error
         raise UsageFault(
-            f"no ImageNet weights for MobileNetV2 alpha {alpha}: {str(error).splitlines()[0]}. "
-            "Give a local file with --weights FILE, or start from scratch with --weights none"
+            f"no ImageNet weights for MobileNetV2 alpha {alpha}: {reason}. Give a local file with --weights FILE, "
+            "fine-tune the embedded detector with --weights default, or start from scratch with --weights none"
         ) from error
     kinds = ("Conv2D", "DepthwiseConv2D")
     convolutions = [layer for layer in donor.layers if type(layer).__name__ in kinds]
@@ -105,10 +118,18 @@ def _load_keras(model: Any, path: Path | None) -> None:
         _set(model, layer, conv.get_weights()[0], mean, variance, gamma, beta, path or "imagenet", exact_epsilon=True)
 
 
-def _stem_width(alpha: float) -> int:
-    from edge_pneumo.train.detector import channels
+def _keras_alpha(model: Any) -> float:
+    """The width for which Keras has weights that fit `model`."""
+    from tf_keras.layers import Conv2D
 
-    return channels(32 * alpha)
+    found = [layer.filters for layer in backbone_convolutions(model) if isinstance(layer, Conv2D)]
+    for alpha in KERAS_ALPHAS:
+        if (found[0], found[-2]) == (channels(32 * alpha), channels(320 * alpha)):
+            return alpha
+    raise UsageFault(
+        f"there are ImageNet weights for alpha {', '.join(map(str, KERAS_ALPHAS))} only; give one of those, or start "
+        "from scratch with --weights none"
+    )
 
 
 def _set(

@@ -121,9 +121,16 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
         load_start(model, tmp_path / "half.npz")
     with pytest.raises(UsageFault, match="no weights file"):
         load_start(model, tmp_path / "absent.h5")
-    (tmp_path / "bad.npz").write_bytes(b"PK nonsense")
-    with pytest.raises(DataError, match="cannot read the weights"):
-        load_start(model, tmp_path / "bad.npz")
+    with pytest.raises(UsageFault, match="no weights file"):
+        load_start(model, tmp_path / "absent.npz")
+    whole = (tmp_path / "half.npz").read_bytes()
+    for name, data in (("bad.npz", b"PK nonsense"), ("cut.npz", whole[:5000]), ("nil.npz", b""), ("no.h5", b"\0")):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(DataError, match="cannot read the weights") as caught:
+            load_start(model, tmp_path / name)
+        assert "pickle.load" not in str(caught.value)
+    with pytest.raises(UsageFault, match=r"ImageNet weights for alpha 0\.35, 0\.5, 0\.75, 1\.0 only"):
+        load_start(build_detector(DetectorConfig(64, 0.4)), None)
     assert load_start(model, "none") == "random start"
 
 

@@ -111,3 +111,46 @@ def test_a_recipe_with_an_unknown_field_names_it(tmp_path):
     with pytest.raises(UsageFault, match="not valid TOML"):
         read_config(recipe)
     assert Stage("x") == TrainConfig(stages=(Stage("x"),)).stages[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('size_px = "big"', "size_px must be a whole number, found 'big'"),
+        ("size_px = 64.5", "size_px must be a whole number, found 64.5"),
+        ("size_px = 50", "expected size_px a multiple of 32, found 50"),
+        ("alpha = 2", "expected alpha 0.35 to 1.0, found 2.0"),
+        ("alpha = nan", "alpha must be a number, found nan"),
+        ("interim = 1", "interim must be true or false, found 1"),
+        ("seed = -1", "expected seed 0 to"),
+        ("ema = 1.0", "expected ema 0 or more and below 1"),
+        ("stages = 3", "stages must be tables"),
+        ("stages = []", "expected stages one or more"),
+        ("augment = 3", r"\[augment\]: expected a table of fields, found 3"),
+        ("[augment]\nnoise = -1", "augment: expected noise 0 or more, found -1"),
+        ("[loss]\nboks = 1", r"\[loss\]: unknown field boks"),
+        ("[[stages]]\nepochs = 1", r"\[\[stages\]\]: every stage needs a name"),
+        ('[[stages]]\nname = "a"\nepochs = "five"', "epochs must be a whole number, found 'five'"),
+        ('[[stages]]\nname = "a"\nepochs = 0', "stage a: expected epochs 1 or more, found 0"),
+        ('[[stages]]\nname = "a"\nbatch_size = 0', "stage a: expected batch_size 1 or more"),
+        ('[[stages]]\nname = "a"\nsize_px = 50', "stage a: expected size_px a multiple of 32"),
+        ('[[stages]]\nname = "a"\nfilms = "some"', 'expected films to be "all" or "masked", found some'),
+        ('[[stages]]\nname = "a"\nlearning_rate = inf', "learning_rate must be a number, found inf"),
+    ],
+)
+def test_a_recipe_that_makes_no_sense_is_refused_by_field(text, message, tmp_path):
+    from edge_pneumo.errors import UsageFault
+
+    (tmp_path / "r.toml").write_text(text)
+    with pytest.raises(UsageFault, match=message):
+        read_config(tmp_path / "r.toml")
+
+
+def test_a_recipe_that_is_no_text_or_no_file_is_refused(tmp_path):
+    from edge_pneumo.errors import UsageFault
+
+    (tmp_path / "r.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageFault, match="not valid TOML"):
+        read_config(tmp_path / "r.toml")
+    with pytest.raises(UsageFault, match="cannot read the configuration"):
+        read_config(tmp_path)

@@ -1,0 +1,173 @@
+"""A whole training run of the detector, small: what it leaves, how it goes on after a kill, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edge_pneumo.edge_runtime.preprocess import InputSpec
+from edge_pneumo.errors import DataError, UsageFault, WriteFailed
+from edge_pneumo.train.config import Stage, TrainConfig
+from edge_pneumo.train.masked import load_masked
+
+TINY = TrainConfig(
+    "tiny", size_px=64, alpha=0.35, head_channels=16, dropout=0.0, stages=(Stage("joint", epochs=2, batch_size=16),)
+)
+
+
+class PowerCut(BaseException):
+    """What ends a run between two epochs, as far as the run can tell."""
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    from edge_pneumo.train.data.index import load_dataset
+    from edge_pneumo.train.data.phantom import make_phantom
+
+    folder = tmp_path_factory.mktemp("films")
+    make_phantom(folder, 60, size_px=128)
+    return load_dataset(folder)
+
+
+@pytest.fixture(scope="module")
+def eager():
+    """Tracing the graph is the slow part of a run of four steps."""
+    from edge_pneumo.train.run import require_tensorflow
+
+    pytest.importorskip("tensorflow", reason="needs the extra `train`")
+    require_tensorflow()
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+def go(films, out, config=TINY, **options):
+    from edge_pneumo.train.fit import train_detector
+
+    said: list[str] = []
+    train_detector(config, films, out, weights="none", say=options.pop("say", said.append), **options)
+    return said
+
+
+@pytest.fixture(scope="module")
+def run(films, eager, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    go(films, out)
+    return out
+
+
+@pytest.mark.train
+def test_a_run_holds_what_the_next_commands_need(run):
+    assert {path.name for path in run.iterdir()} == {
+        "config.json", "model.weights.h5", "decode.json", "metrics.json", "log.csv", "curves.svg",
+    }  # fmt: skip
+    assert len((run / "log.csv").read_text().splitlines()) == 3
+    assert json.loads((run / "metrics.json").read_text())["n"] == 12
+
+    from edge_pneumo.train.run import load_run
+
+    raw = load_run(run).raw_outputs(np.zeros((1, 64, 64, 1), np.uint8))[0]
+    assert raw.heat.shape == (4, 4)
+
+
+@pytest.mark.train
+def test_a_run_killed_between_epochs_goes_on_as_if_nothing_had_been(run, films, tmp_path):
+    """Same order, same changes, same optimiser: without dropout, whose draws are the process's, the same weights."""
+    from edge_pneumo.train.run import load_run
+
+    def cut(sentence: str) -> None:
+        if sentence.startswith("joint 2/2"):
+            raise PowerCut
+
+    out = tmp_path / "cut"
+    with pytest.raises(PowerCut):
+        go(films, out, say=cut)
+    assert not (out / "model.weights.h5").exists()
+    with pytest.raises(DataError, match="Training did not finish: go on with --resume"):
+        load_run(out)
+    with pytest.raises(UsageFault, match="holds a run already; go on with --resume"):
+        go(films, out)
+    assert "resumed after epoch 1 of stage joint" in go(films, out, resume=True)
+    for resumed, whole in zip(load_run(out).model.get_weights(), load_run(run).model.get_weights(), strict=True):
+        np.testing.assert_allclose(resumed, whole, atol=1e-5)
+    assert len((out / "log.csv").read_text().splitlines()) == 3
+    assert not (out / "state.npz").exists()
+    assert go(films, out, resume=True)[-1].endswith("is finished already")
+
+
+@pytest.mark.train
+def test_a_full_disk_leaves_no_half_written_file(films, eager, tmp_path, monkeypatch):
+    import errno
+
+    from edge_pneumo.train import resume
+
+    def full(stream, **arrays):
+        stream.write(b"PK\x03\x04 the first bytes")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(resume.np, "savez", full)
+    with pytest.raises(WriteFailed, match=r"state\.npz: No space left on device\. Free space"):
+        go(films, tmp_path / "full")
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["config.json"]
+
+
+def test_what_cannot_work_is_said_before_anything_is_loaded(films, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageFault, match="is a file; --out names a directory"):
+        go(films, tmp_path / "file")
+    only_masked = TrainConfig(stages=(Stage("masked", films="masked"),))
+    with pytest.raises(UsageFault, match="needs lung-masked films; give --masked DIR"):
+        go(films, tmp_path / "run", only_masked)
+
+
+LABELS = "patientId,x,y,width,height,Target\na,100,100,200,200,1\nb,,,,,0\n"
+INDEX = "patientId,class\na,Lung Opacity\nb,Normal\n"
+
+
+@pytest.mark.parametrize(
+    ("labels", "index", "pictures", "message"),
+    [
+        (None, INDEX, "ab", r"no labels; looked for"),
+        (LABELS.replace("width,", "w,"), INDEX, "ab", r"labels\.csv: missing column width"),
+        (LABELS.replace("200", "wide"), INDEX, "ab", r"labels\.csv \(a\): expected numbers for the box"),
+        (LABELS, None, "ab", r"index\.csv: cannot be read"),
+        (LABELS, INDEX.replace("class", "kind"), "ab", r"index\.csv: missing column class"),
+        (LABELS, "patientId,class\n", "ab", r"index\.csv: no films"),
+        (LABELS, INDEX, "a", r"b\.jpg: cannot be read \(No such file"),
+        (LABELS, INDEX, "aX", r"b\.jpg: cannot be read \(cannot identify"),
+    ],
+)
+def test_masked_films_that_cannot_be_used_are_named(labels, index, pictures, message, tmp_path):
+    (tmp_path / "images").mkdir()
+    for name, text in (("labels.csv", labels), ("index.csv", index)):
+        if text is not None:
+            (tmp_path / name).write_text(text)
+    for name in pictures:
+        if name == "X":
+            (tmp_path / "images" / "b.jpg").write_bytes(b"not a picture")
+        else:
+            Image.new("L", (64, 64), 90).save(tmp_path / "images" / f"{name}.jpg")
+    with pytest.raises(DataError, match=message):
+        masked(tmp_path)
+
+
+def test_masked_films_are_read_with_their_boxes(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels.csv").write_text(LABELS)
+    (tmp_path / "index.csv").write_text(INDEX)
+    for name in "ab":
+        Image.new("L", (128, 128), 90).save(tmp_path / "images" / f"{name}.jpg")
+    read = masked(tmp_path)
+    assert read.images.shape == (2, 64, 64, 1)
+    assert [label.opacity for label in read.labels] == [1.0, 0.0]
+    np.testing.assert_allclose(read.labels[0].boxes_xyxy, [[6.25, 6.25, 18.75, 18.75]])
+
+
+def masked(folder: Path):
+    return load_masked([folder], InputSpec(64), TINY, np.empty((0, 64, 64, 1), np.uint8), lambda sentence: None)
