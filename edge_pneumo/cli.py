@@ -77,6 +77,7 @@ def group() -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line; `args` defaults to `sys.argv[1:]`. Always ends with SystemExit."""
+    _open_closed_streams()
     try:
         code = group.main(args=args, prog_name="edge-pneumo", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
@@ -97,6 +98,16 @@ def main(args: list[str] | None = None) -> None:
             )
             sys.exit(3)
         raise
+
+
+def _open_closed_streams() -> None:
+    """Started with `>&-`, as some service managers do, Python has no stdout: give it one that leads nowhere.
+
+    Opening takes the lowest free descriptor, so that no file of ours becomes descriptor 1 or 2 by chance.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123  (for the whole process)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -114,6 +115,18 @@ def test_errors_become_exit_codes_and_one_line(
         assert len(said) == 1
         assert said[0].startswith("edge-pneumo: ")
         assert str(error.args[-1] if isinstance(error, OSError) else error) in said[0]
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_are_not_an_error(closed: str, tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.linear_gradient("L").save(tmp_path / "film.png")
+    model = Path(__file__).parent / "data" / "tiny.tflite"
+    for words in (f"predict '{tmp_path}' --model '{model}' --force --format jsonl", f"inspect '{model}'"):
+        command = f"'{sys.executable}' -m edge_pneumo {words} {closed}"
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
 
 
 def test_a_missing_extra_names_the_pip_command() -> None:
