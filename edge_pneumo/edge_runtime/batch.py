@@ -14,7 +14,7 @@ from edge_pneumo.edge_runtime.sources import Source, find_films
 from edge_pneumo.edge_runtime.worker import Outcome, Task, WorkerSetup, answer, open_detector
 from edge_pneumo.errors import UsageFault
 
-FEW = 8  # as many films are done here before a pool has started (0.3 s on a laptop; 1 to 2 s on a Raspberry Pi)
+FEW = 8  # done here: a worker must first import numpy and open the model, as this process has to do anyway
 _FILM_ENDINGS = (".dcm", ".dicom", ".ima", ".png", ".jpg", ".jpeg")
 
 

@@ -37,6 +37,7 @@ DEFLATED_FRAME = "1.2.840.10008.1.2.8.1"
 RLE = "1.2.840.10008.1.2.5"
 ROWS_AT_ONCE = 512
 J2K_START = b"\xff\x4f\xff\x51"
+END_OF_IMAGE = b"\xff\xd9"
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,8 @@ def decode(header: Header, layout: Layout, size_px: int | None, deadline: limits
             return from_array(jpeg_lossless.decode(stream, deadline), layout)
         if facts.precision == 8 and syntax in JPEG_DCT:
             return Stored(*jpeg.decode(stream, facts, size_px, name))
+        if syntax in JPEG_LS and END_OF_IMAGE not in bytes(stream):  # CharLS searches for it without end
+            raise FilmRefused("truncated", f"{name}: its JPEG-LS pixels have no end. Copy it again.")
     elif syntax in JPEG_2000 | HTJ2K:
         _check_stream(*_jpeg_2000_size(stream, name), layout, name)
     return _by_plugin(syntax, stream, layout, deadline)

@@ -2,8 +2,7 @@
 
 Why not `concurrent.futures`: one killed worker breaks its whole pool, and it cannot end a film that hangs. Why not
 `multiprocessing`: fork is unsafe under a caller's threads, and spawn runs the caller's main module again. Here each
-worker is a plain child process with two pipes, which costs a start-up (about 0.3 s on a laptop) and is worth it from
-some dozen films on.
+worker is a plain child process with two pipes, which costs a start-up and is worth it for many films.
 """
 
 from __future__ import annotations

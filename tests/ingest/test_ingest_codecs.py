@@ -160,3 +160,21 @@ def test_a_codec_that_crashes_is_replaced(monkeypatch):
     with pytest.raises(FilmRefused, match="cannot be decoded"):
         pool.decode(JPEG2000Lossless, b"x", {}, limits.Deadline.start("film"))
     pool.close()
+
+
+def test_jpeg_ls_without_an_end_is_truncated_and_not_searched_for():
+    """CharLS reads on without end where the end-of-image marker is missing."""
+    code = b"\xff\xd8\xff\xf7\0\x0b\x08\0\x80\0\x80\1\1\x11\0\xff\xda\0\x08\1\1\0\0\0\0" + bytes(100)
+    data = written(film(chest(), syntax=JPEGLSLossless, PixelData=encapsulate([code])))
+    with pytest.raises(FilmRefused, match="JPEG-LS pixels have no end") as caught:
+        read_radiograph(data)
+    assert caught.value.reason == "truncated"
+
+
+def test_jpeg_ls_padded_before_its_end_marker():
+    """Some encoders make the length even within the picture, which CharLS alone refuses."""
+    jpeg_ls = pytest.importorskip("jpeg_ls")
+    code = bytes(jpeg_ls.encode_array(chest()))
+    padded = code[:-2] + b"\0" + code[-2:]
+    data = written(film(chest(), syntax=JPEGLSLossless, PixelData=encapsulate([padded])))
+    np.testing.assert_array_equal(read_radiograph(data).pixels, chest())

@@ -108,7 +108,7 @@ def write_overlay(path: str | Path, source: FilmSource, examination: Examination
     """
     picture = render_overlay(source, examination, heat=heat)
     with atomic_write(path) as stream:
-        picture.save(stream, "PNG", compress_level=3)  # level 6 takes three times as long for 5 % fewer bytes
+        picture.save(stream, "PNG", compress_level=3)  # level 6 takes far longer, for a few per cent fewer bytes
 
 
 def _levels(scores: NDArray[np.float32], column: int) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """Comprehensive 3D SR after TID 1500, as IHE's AI Results profile asks: probability and boxes for machines.
 
 The report holds one measurement group about the whole film (TID 1501: opacity present or absent, probability,
-threshold), and one planar region a box (TID 1410: its corners on the film, score). IHE Radiology, "AI Results", 6.5.3.
+threshold), and one planar region a box (TID 1410: its corners on the film, score).
 """
 
 from __future__ import annotations
