@@ -153,7 +153,7 @@ def _run_epochs(
     optimizer.build(model.trainable_variables)
     parts = {"image_logit": losses.BinaryCrossentropy(from_logits=True)}
     if system.one_box:
-        parts["box"] = losses.Huber(delta=0.1)
+        parts["box"] = losses.Huber()
     accuracy = {"image_logit": metrics.BinaryAccuracy("accuracy", threshold=0.0)}
     model.compile(optimizer, parts, weighted_metrics=accuracy)
     plateau = callbacks.ReduceLROnPlateau(**PLATEAU)

@@ -56,7 +56,8 @@ def _pooled_head(trunk: Any, system: System, dropout: float) -> Any:
     outputs = {"image_logit": layers.Dense(1, name="image_logit")(x)}
     if system.one_box:
         flat = layers.Flatten(name="flatten")(trunk.output)
-        outputs["box"] = layers.Dense(4, name="box")(flat)
+        # Zeros: 20,480 random weights would begin with corners a whole film's side apart, and never come back from it.
+        outputs["box"] = layers.Dense(4, kernel_initializer="zeros", name="box")(flat)
     return Model(trunk.input, outputs, name=_graph_name(system))
 
 
