@@ -110,6 +110,7 @@ def convert(
         raise UsageFault(f"{run} is a model file already; convert takes a run directory or `default`")
     if explain is not None and precision != "int8":
         raise UsageFault("--explain measures post-training int8; leave out --precision")
+    from edge_pneumo.commands.telling import Teller
     from edge_pneumo.train.run import require_tensorflow
 
     require_tensorflow()
@@ -123,14 +124,15 @@ def convert(
         limits=Limits(max_auc_drop, max_score_drop, max_change), per_channel=weights_scale == "per-channel",
         repair=repair, explain=explain is not None, name=name, cache_dir=cache_dir,
     )  # fmt: skip
-    loaded = load_run(run)
-    with films_for(data, say=_say) as (dataset, labelled):
+    loaded, tell = load_run(run), Teller()
+    with films_for(data, say=tell) as (dataset, labelled):
         try:
-            report = convert_run(loaded, out, dataset, precision, labelled=labelled, options=options, say=_say)
+            report = convert_run(loaded, out, dataset, precision, labelled=labelled, options=options, say=tell)
         except GateRefusal as refusal:
             _finish(refusal.report, explain, output_format)
             raise
     _finish(report, explain, output_format)
+    tell.finish()
 
 
 def _finish(report: dict[str, Any], explain: Path | None, output_format: str) -> None:

@@ -59,27 +59,32 @@ def quantize(
     The rounded network learns to answer as its float original does; labels are not needed. The result is a run
     directory for `convert`. Post-training int8 (`convert` of the float run) is often as good: the comparison says.
     """
+    from edge_pneumo.commands.telling import Teller
     from edge_pneumo.train.run import load_run, require_tensorflow, write_json
 
     require_tensorflow()
     from edge_pneumo.quantize.qat_fit import QatOptions, quantise_run
     from edge_pneumo.train.data.index import load_dataset
 
-    dataset = load_dataset(data)
+    dataset, tell = load_dataset(data), Teller()
+    for warning in dataset.warnings:
+        tell(f"{data}: {warning}")
     options = QatOptions(epochs, learning_rate, batch_size, calibration_batches, seed)
-    quantise_run(load_run(run), dataset, out, options, resume=resume, cache_dir=cache_dir, say=_say)
+    quantise_run(load_run(run), dataset, out, options, resume=resume, cache_dir=cache_dir, say=tell)
     if not compare:
         click.echo(out)
+        tell.finish()
         return
     from edge_pneumo.quantize.compare import compare_with_post_training
 
-    result = compare_with_post_training(load_run(out), dataset, cache_dir=cache_dir, say=_say)
+    result = compare_with_post_training(load_run(out), dataset, cache_dir=cache_dir, say=tell)
     write_json(out / "comparison.json", result)
     if output_format == "json":
         click.echo(json.dumps({**result, "run": str(out)}, indent=1))
     else:
         _print_table(result)
         click.echo(out)
+    tell.finish()
 
 
 def _print_table(result: dict[str, Any]) -> None:
@@ -97,7 +102,3 @@ def _print_table(result: dict[str, Any]) -> None:
             f"{row['name']:15}{auc['converted']:8.4f}{auc['drop']:+9.4f}{interval:>20}{rsna:8.4f}{fell:+9.4f}"
             f"{row['probability']['mean']:8.4f}{row['signal_to_noise_db']['heat']:9.1f}{row['bytes']:11,}"
         )
-
-
-def _say(sentence: str) -> None:
-    click.echo(sentence, err=True)

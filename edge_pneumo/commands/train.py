@@ -82,6 +82,8 @@ def train(
 
     The run holds the weights, the configuration, the log with its curves, and what was measured on the `val` films.
     Next: `edge-pneumo quantize` or `edge-pneumo convert`.
+
+    Ends with exit code 3 when some films could not be read; it was trained on the others.
     """
     from edge_pneumo.train.run import expect_tensorflow, require_tensorflow
 
@@ -98,6 +100,7 @@ def train(
     if system is not None and (preset or config_file or masked or size_px or alpha):
         raise click.UsageError("--system is a recipe: leave out --preset, --config, --masked, --size and --alpha")
     expect_tensorflow()
+    from edge_pneumo.commands.telling import Teller
     from edge_pneumo.train.config import preset as read_preset
     from edge_pneumo.train.config import read_config
     from edge_pneumo.train.data.index import load_dataset
@@ -106,27 +109,25 @@ def train(
     changes = {"epochs": epochs, "size_px": size_px, "alpha": alpha, "seed": seed}
     config = read_config(config_file, **changes) if config_file else read_preset(preset or "quick", **changes)
     dataset, more = load_dataset(data), [load_dataset(path) for path in extra]
+    tell = Teller()
     for warning in dataset.warnings:
-        _say(f"{data}: {warning}")
+        tell(f"{data}: {warning}")
     if system is not None:
         from edge_pneumo.train.systems import train_system
 
         train_system(
             system, dataset, out, extra=more, weights=weights, epochs=epochs, seed=seed or 0, resume=resume,
-            cache_dir=cache_dir, tensorboard=tensorboard, say=_say,
+            cache_dir=cache_dir, tensorboard=tensorboard, say=tell,
         )  # fmt: skip
     else:
         from edge_pneumo.train.fit import train_detector
 
         train_detector(
             config, dataset, out, extra=more, masked=masked, weights=weights, resume=resume, cache_dir=cache_dir,
-            say=_say,
+            say=tell,
         )  # fmt: skip
     click.echo(out)
-
-
-def _say(text: str) -> None:
-    click.echo(text, err=True)
+    tell.finish()
 
 
 def _print_systems(rows: list[dict], output_format: str) -> None:

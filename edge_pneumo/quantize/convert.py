@@ -140,7 +140,7 @@ def convert_run(
 
     say(f"reading films: calibration from '{dataset.root}', judged on split '{options.split}'")
     count = options.calibration_films if precision in ("int8", "int16x8") else PARITY_FILMS
-    chosen, pictures = calibration_images(dataset, count, options.seed, spec, options.cache_dir)
+    chosen, pictures = calibration_images(dataset, count, options.seed, spec, options.cache_dir, say)
     proof, left_out = proof_films(dataset, labelled, options.split, spec, options.cache_dir)
     for sentence in left_out:
         say(sentence)

@@ -48,25 +48,32 @@ def load_films(path: str | Path) -> tuple[DataSet, bool]:
 
 
 def calibration_images(
-    dataset: DataSet, count: int, seed: int, spec: InputSpec, cache_dir: Path | None = None
+    dataset: DataSet,
+    count: int,
+    seed: int,
+    spec: InputSpec,
+    cache_dir: Path | None = None,
+    say: Say = lambda sentence: None,
 ) -> tuple[list[Film], NDArray[np.uint8]]:
     """Calibration films and their pictures (n, s, s, 1) uint8; from the training split where there are splits."""
-    from edge_pneumo.train.data.cache import load_images
+    from edge_pneumo.train.data.cache import LeftOut, load_images
 
     train = [film for film in dataset.films if film.split == CALIBRATION_SPLIT]
     chosen = choose_calibration(train or dataset.films, count, seed)
-    images, _, kept, _ = load_images(chosen, spec, cache_dir)
+    images, _, kept, refused = load_images(chosen, spec, cache_dir)
+    for one in refused:
+        say(LeftOut.of(one))
     return [chosen[k] for k in kept], images
 
 
 def proof_films(
     dataset: DataSet, labelled: bool, split: str, spec: InputSpec, cache_dir: Path | None = None
-) -> tuple[Proof, list[str]]:
+) -> tuple[Proof, Sequence[str]]:
     """The films to be judged on, and a sentence for each that could not be read.
 
     A split without films of both classes cannot judge accuracy: the proof is then marked as not labelled.
     """
-    from edge_pneumo.train.data.cache import load_images
+    from edge_pneumo.train.data.cache import LeftOut, load_images
 
     films = dataset.split(split).films if labelled else dataset.films
     images, geometry, kept, refused = load_images(films, spec, cache_dir)
@@ -74,7 +81,7 @@ def proof_films(
     if not films:
         raise DataError(f"{dataset.root}: none of the films of split '{split}' could be read; nothing to judge on")
     both = len({film.label for film in films}) == 2
-    return Proof(images, geometry, films, labelled and both), [f"left out {film.path}: {why}" for film, why in refused]
+    return Proof(images, geometry, films, labelled and both), [LeftOut.of(one) for one in refused]
 
 
 def engine_outputs(engine: Engine, images: NDArray[np.uint8]) -> list[RawOutputs]:

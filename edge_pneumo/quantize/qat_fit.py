@@ -91,9 +91,9 @@ def quantise_run(
     """
     options, out = options or QatOptions(), Path(out)
     run = _checked(load_run(run) if isinstance(run, str | Path) else run, out, resume)
-    import tensorflow as tf
+    import tf_keras
 
-    tf.keras.utils.set_random_seed(options.seed)
+    tf_keras.utils.set_random_seed(options.seed)
     spec = run.input_spec
     record = _record(run, dataset, options)
     fingerprint = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
@@ -101,7 +101,7 @@ def quantise_run(
         say(f"{out} is finished already")
         return out
     state = load_state(out / "state.npz", fingerprint) if resume and (out / "state.npz").exists() else None
-    _, images = calibration_images(dataset, _ALL, options.seed, spec, cache_dir)
+    _, images = calibration_images(dataset, _ALL, options.seed, spec, cache_dir, say)
     proof, left_out = proof_films(dataset, True, options.split, spec, cache_dir)
     for sentence in left_out:
         say(sentence)

@@ -117,12 +117,12 @@ def spec_of(stage: Stage, config: TrainConfig) -> InputSpec:
 
 def load_validation(data: DataSet, spec: InputSpec, cache_dir: Path | None, say: Say) -> Validation:
     """Read the validation films; DataError where there are none to choose by."""
-    from edge_pneumo.train.data.cache import load_images
+    from edge_pneumo.train.data.cache import LeftOut, load_images
 
     films = data.split("val").films
     images, geometries, kept, refused = load_images(films, spec, cache_dir)
-    for film, refusal in refused:
-        say(f"left out {film.path}: {refusal}")
+    for one in refused:
+        say(LeftOut.of(one))
     films = [films[k] for k in kept]
     if len({film.label for film in films}) < 2:
         raise DataError("the val split needs readable films with and without opacities: check splits.csv")
@@ -155,11 +155,11 @@ def _films_of_stage(
 def _load(
     films: Sequence[Film], stage: Stage, config: TrainConfig, repeat: int, cache_dir: Path | None, say: Say
 ) -> TrainingSet:
-    from edge_pneumo.train.data.cache import load_images
+    from edge_pneumo.train.data.cache import LeftOut, load_images
 
     images, geometries, kept, refused = load_images(films, spec_of(stage, config), cache_dir)
-    for film, refusal in refused:
-        say(f"left out {film.path}: {refusal}")
+    for one in refused:
+        say(LeftOut.of(one))
     if len(kept) < len(films) / 2:
         raise DataError(f"only {len(kept)} of {len(films)} films could be read; the first: {refused[0][1]}")
     labels = [film_label(films[k], g, config.loss.weak_box) for k, g in zip(kept, geometries, strict=True)]

@@ -102,6 +102,32 @@ def test_a_run_killed_between_epochs_goes_on_as_if_nothing_had_been(run, films, 
 
 
 @pytest.mark.train
+def test_unreadable_films_among_good_ones_are_named_and_the_rest_is_trained_on(eager, tmp_path, capsys):
+    """A film of train and one of val: both left out, said once, and exit code 3 with a finished run."""
+    from edge_pneumo import cli
+    from edge_pneumo.train.data.index import load_dataset
+    from edge_pneumo.train.data.phantom import make_phantom
+
+    data, out = tmp_path / "films", tmp_path / "run"
+    make_phantom(data, 60, size_px=128)
+    broken = [next(film for film in load_dataset(data) if film.split == split) for split in ("train", "val")]
+    for film in broken:
+        Path(film.path).write_bytes(b"not a film")
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text('size_px = 64\nalpha = 0.35\n[[stages]]\nname = "joint"\nepochs = 1\nbatch_size = 32\n')
+    words = ("train", "--data", data, "--config", recipe, "--weights", "none", "--out", out)
+    with pytest.raises(SystemExit) as end:
+        cli.main([str(word) for word in words])
+    said = capsys.readouterr()
+    assert end.value.code == 3, said.err
+    assert said.out == f"{out}\n"
+    assert (out / "model.weights.h5").is_file()
+    for film in broken:
+        assert said.err.count(film.film_id) == 1
+    assert "2 films could not be read; everything else was done" in said.err
+
+
+@pytest.mark.train
 def test_a_full_disk_leaves_no_half_written_file(films, eager, tmp_path, monkeypatch):
     import errno
 

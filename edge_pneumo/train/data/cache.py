@@ -22,6 +22,17 @@ _MOST_REFUSED = 0.2  # share of films; above it, something is wrong with the fol
 Refused = tuple[Film, FilmRefused]
 
 
+class LeftOut(str):
+    """What is said of a film that was left out; a command that said one ends with exit code 3, its work done."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, refused: Refused) -> LeftOut:
+        """The sentence for a film that could not be read; the refusal names it."""
+        return cls(f"left out {refused[1]}")
+
+
 def load_images(
     films: Sequence[Film],
     spec: InputSpec,

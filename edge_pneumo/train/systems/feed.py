@@ -73,11 +73,11 @@ def load_pictures(films: Sequence[Film], spec: InputSpec, cache_dir: Path | None
     ------
     DataError : not both classes are among them.
     """
-    from edge_pneumo.train.data.cache import load_images
+    from edge_pneumo.train.data.cache import LeftOut, load_images
 
     images, geometries, kept, refused = load_images(films, spec, cache_dir)
-    for film, refusal in refused:
-        say(f"left out {film.path}: {refusal}")
+    for one in refused:
+        say(LeftOut.of(one))
     read = [films[index] for index in kept]
     labels = np.array([film.label for film in read], np.float32)
     if set(labels) != {0.0, 1.0}:
