@@ -181,7 +181,7 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
                 return None
             if simple is float and type(value) is int:
                 return float(value)
-            if type(value) is not simple or (simple is float and not math.isfinite(value)):
+            if type(value) is not simple or (isinstance(value, float) and not math.isfinite(value)):
                 raise UsageFault(f"{where} must be {_WORDS[simple]}, found {value!r}")
     return value
 
