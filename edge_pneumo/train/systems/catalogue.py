@@ -72,7 +72,7 @@ SYSTEMS = (
         {"accuracy": 0.62, "auc": 0.490, "precision": 0.21, "recall": 0.24, "f1": 0.23}, augmented=True,
     ),
     System(
-        "mobilenetv2-box", 7, "MobileNetV2, frozen, with one regressed box", 128, "imagenet", "symmetric", 1e-4,
+        "mobilenetv2-box", 7, "MobileNetV2, frozen, with one regressed box", 128, "imagenet", "symmetric", 1e-3,
         {"accuracy": 0.82}, epochs=20, frozen=True, one_box=True,
     ),
 )  # fmt: skip
