@@ -10,6 +10,7 @@ A lateral chest film may well pass: there the header must speak.
 from __future__ import annotations
 
 import base64
+import math
 from dataclasses import dataclass
 from functools import cache
 
@@ -31,6 +32,8 @@ COLOURED = 40
 REFUSE_COLOURED, DOUBT_COLOURED = 0.25, 0.01
 CUT_SHARE, DOUBT_CUT_SHARE = 0.30, 0.15
 """Share of the film that is one grey at one edge only; frontal films have at most .20, padded ones have both edges."""
+FLAT = 4
+"""Grey levels within which a row or column counts as a single grey."""
 PAPER_SHARE = 0.60
 """Share of (nearly) white that makes a page of a picture that is no chest."""
 REFUSE_LIKENESS, DOUBT_LIKENESS = 0.20, 0.35
@@ -117,14 +120,15 @@ def look(picture: Picture) -> Look:
 
 def shrink(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A grey picture (h, w) as (16, 16), each the mean of its part."""
-    return np.asarray(Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BOX))
+    picture = Image.frombuffer("L", pixels.shape[::-1], pixels, "raw", "L", 0, 1)
+    return np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
 def compare(tiny: NDArray[np.uint8]) -> tuple[float, float, float]:
     """Likeness of a (16, 16) picture, its correlation with the mean film, and the best with the mean film turned."""
     grey = tiny.ravel() - np.float32(tiny.mean())
-    likeness, upright, *turned = _tables() @ grey / max(float(np.linalg.norm(grey)), 1e-9)
-    return float(likeness), float(upright), float(max(turned))
+    likeness, upright, *turned = (_tables() @ grey / max(math.sqrt(grey @ grey), 1e-9)).tolist()
+    return likeness, upright, max(turned)
 
 
 @cache
@@ -170,8 +174,10 @@ def _coloured_share(colours: NDArray[np.uint8]) -> float:
 def _cut_share(sample: NDArray[np.uint8]) -> float:
     """The largest band of a single grey at one edge, less the band at the opposite edge (padding has both)."""
     worst = 0.0
-    for axis in (1, 0):
-        varied = np.flatnonzero(sample.max(axis=axis) - sample.min(axis=axis) > 4)
+    for axis, edges in ((1, sample[:: max(1, len(sample) - 1)]), (0, sample[:, :: max(1, sample.shape[1] - 1)])):
+        if (np.ptp(edges, axis=axis) > FLAT).all():  # no band at either edge, as on most films
+            continue
+        varied = np.flatnonzero(sample.max(axis=axis) - sample.min(axis=axis) > FLAT)
         if varied.size:
             count = sample.shape[1 - axis]
             before, after = int(varied[0]), count - 1 - int(varied[-1])

@@ -24,6 +24,7 @@ from edge_pneumo.edge_runtime.worker import HEADER, Failure, Outcome, Ready, Tas
 TIME_LIMIT_S = 10.0  # a film takes milliseconds; one that takes this long is broken or made to harm
 START_LIMIT_S = 120.0  # importing from a slow SD card takes seconds
 WINDOW = 1024  # results kept back while an earlier film is still being read; about 2 kB each
+AHEAD = 2  # films a worker is given at once: it starts on the next while the parent still takes in the last answer
 ATTEMPTS = 2  # the out-of-memory killer may hit a worker whose film is innocent, so a film gets a second worker
 
 
@@ -56,6 +57,10 @@ class FilmPool:
             crew.dismiss()
 
 
+_Job = tuple[int, Task, int]
+"""A film's place in the order, the film, and which attempt at it this is."""
+
+
 class _Worker:
     """A child process, its pipes, and what it is doing."""
 
@@ -69,7 +74,7 @@ class _Worker:
             bufsize=0,
         )
         self.ready = False
-        self.job: tuple[int, Task, int] | None = None
+        self.jobs: deque[_Job] = deque()
         self.deadline = time.monotonic() + START_LIMIT_S
         self._received = bytearray()
         self._send(setup)
@@ -78,10 +83,17 @@ class _Worker:
         """The pipe to wait on, for `selectors`."""
         return self.process.stdout.fileno()  # type: ignore[union-attr]
 
-    def give(self, job: tuple[int, Task, int], time_limit_s: float) -> None:
-        """Hand over a film; the clock starts."""
-        self.job, self.deadline = job, time.monotonic() + time_limit_s
+    def give(self, job: _Job, time_limit_s: float) -> None:
+        """Hand over a film; its clock starts when the worker has done those before it."""
+        if not self.jobs:
+            self.deadline = time.monotonic() + time_limit_s
+        self.jobs.append(job)
         self._send(job[1])
+
+    def finished(self, time_limit_s: float) -> _Job:
+        """The film whose answer has come; the next one's clock starts."""
+        self.deadline = time.monotonic() + time_limit_s
+        return self.jobs.popleft()
 
     def _send(self, message: Any) -> None:
         view = memoryview(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
@@ -123,7 +135,7 @@ class _Crew:
         self.setup, self.time_limit_s = setup, time_limit_s
         self.selector = selectors.DefaultSelector()
         self.workers: list[_Worker] = []
-        self.again: deque[tuple[int, Task, int]] = deque()
+        self.again: deque[_Job] = deque()
         self.done: dict[int, Outcome] = {}
         self.taken = self.given_back = 0
         self.exhausted = False
@@ -165,15 +177,19 @@ class _Crew:
                 self.wait()
 
     def feed(self, tasks: Iterator[Task]) -> None:
-        """Give every free worker a film, as long as there are films and the window has room."""
-        for worker in self.workers:
-            if worker.ready and worker.job is None:
-                job = self.again.popleft() if self.again else self.take(tasks)
-                if job is None:
-                    return
-                worker.give(job, self.time_limit_s)
+        """Give every free worker a film, then each one more, as long as there are films and the window has room."""
+        for held in range(AHEAD):
+            for worker in self.workers:
+                if worker.ready and len(worker.jobs) == held:
+                    job = self.again.popleft() if self.again else self.take(tasks)
+                    if job is None:
+                        return
+                    if held and not _fits_a_pipe(job[1]):  # writing it to a worker that hangs would never end
+                        self.again.appendleft(job)
+                        return
+                    worker.give(job, self.time_limit_s)
 
-    def take(self, tasks: Iterator[Task]) -> tuple[int, Task, int] | None:
+    def take(self, tasks: Iterator[Task]) -> _Job | None:
         if self.exhausted or self.taken - self.given_back >= WINDOW:
             return None
         task = next(tasks, None)
@@ -185,7 +201,7 @@ class _Crew:
 
     def wait(self) -> None:
         """Sleep until a worker says something or one is past its time; put results into `done`."""
-        deadlines = [worker.deadline for worker in self.workers if worker.job or not worker.ready]
+        deadlines = [worker.deadline for worker in self.workers if worker.jobs or not worker.ready]
         timeout = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
         for key, _ in self.selector.select(timeout):
             worker: _Worker = key.data
@@ -195,15 +211,14 @@ class _Crew:
             if not alive:
                 self.lost(worker)
         now = time.monotonic()
-        for worker in [w for w in self.workers if now > w.deadline and (w.job or not w.ready)]:
+        for worker in [w for w in self.workers if now > w.deadline and (w.jobs or not w.ready)]:
             self.overdue(worker)
 
     def take_in(self, worker: _Worker, message: Outcome | Failure | Ready) -> None:
         if isinstance(message, Failure):  # it could not open the model: so can no other
             raise message.error()
-        if isinstance(message, Outcome) and worker.job is not None:
-            self.done[worker.job[0]] = message
-            worker.job = None
+        if isinstance(message, Outcome) and worker.jobs:
+            self.done[worker.finished(self.time_limit_s)[0]] = message
         else:
             worker.ready = True
 
@@ -216,10 +231,11 @@ class _Crew:
                     f"no worker process can start here: it {_how_it_ended(status)}. Try --jobs 1, or free some memory."
                 )
             return
-        if worker.job is None:
+        if not worker.jobs:
             self.hire()
             return
-        index, task, attempt = worker.job
+        index, task, attempt = worker.jobs.popleft()
+        self.again.extend(worker.jobs)  # it had not begun these
         if attempt < ATTEMPTS:
             self.again.append((index, task, attempt + 1))
         else:
@@ -228,11 +244,12 @@ class _Crew:
 
     def overdue(self, worker: _Worker) -> None:
         self.part_with(worker)
-        if worker.job is None:
+        if not worker.jobs:
             if not self.workers:
                 raise errors.InputRefused(f"no worker process was ready within {START_LIMIT_S:.0f} s. Try --jobs 1.")
             return
-        index, task, _ = worker.job
+        index, task, _ = worker.jobs.popleft()
+        self.again.extend(worker.jobs)
         self.refuse(index, task, "timeout", f"{task.name} took longer than {self.time_limit_s:g} s")
         self.hire()
 
@@ -240,6 +257,13 @@ class _Crew:
         from edge_pneumo.edge_runtime.result import FilmResult
 
         self.done[index] = Outcome(FilmResult.refused(task.name, reason, message))
+
+
+def _fits_a_pipe(task: Task) -> bool:
+    """Whether a task is only a film's name, which a pipe holds until it is read."""
+    from edge_pneumo.edge_runtime.sources import Source
+
+    return isinstance(task.source, (str, Path, Source))
 
 
 def usable_cores() -> int:

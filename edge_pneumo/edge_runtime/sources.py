@@ -70,13 +70,15 @@ def _member(path: str, member: str, name: str, limit: int) -> bytes:
 def _regular(path: str, name: str, limit: int) -> bytes:
     """A regular file's bytes; nothing else is opened to the end, since a pipe or a device may have none."""
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with os.fdopen(handle, "rb", buffering=0) as stream:
+    try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
             raise FilmRefused("unreadable", f"{name}: {kind}. Give a DICOM, PNG or JPEG file.")
         # The exact size: asking for `limit` would have Python set aside that much for every film.
-        return stream.read(min(limit, status.st_size + 1))
+        return os.read(handle, min(limit, status.st_size + 1))
+    finally:
+        os.close(handle)
 
 
 def find_films(paths: Iterable[str | Path]) -> Iterator[Source]:

@@ -73,5 +73,5 @@ def test_pipes_and_devices_are_not_waited_for(tmp_path):
     for path in (tmp_path / "pipe", "/dev/zero"):
         with pytest.raises(FilmRefused, match="not a regular file"):
             read_radiograph(path)
-    with pytest.raises(FilmRefused, match="Is a directory"):
+    with pytest.raises(FilmRefused, match="a folder"):
         read_radiograph(tmp_path)

@@ -50,6 +50,23 @@ def test_films_that_hang_or_kill_are_refused_and_the_others_go_on(model: str, tm
     assert children() == before
 
 
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSTOP])
+def test_films_a_lost_worker_had_before_it_go_to_another(model: str, tmp_path: Path, sign: signal.Signals) -> None:
+    """A worker holds a film it has not begun: that one is no less innocent than the rest, and keeps its place."""
+    films = [tmp_path / f"{n}.dcm" for n in range(60)]
+    for film in films:
+        film.write_bytes(dicom_chest(1))
+    before = children()
+    results = FilmPool(WorkerSetup(model), 2, time_limit_s=1.0).run(Task(film.name, str(film)) for film in films)
+    outcomes = [next(results) for _ in range(10)]
+    os.kill(min(children() - before), sign)
+    outcomes += results
+    assert [outcome.result.file for outcome in outcomes] == [film.name for film in films]
+    refused = [outcome.result.reason for outcome in outcomes if not outcome.result.ok]
+    assert refused in ([], ["timeout"] if sign == signal.SIGSTOP else [])
+    assert children() == before
+
+
 def test_a_caller_who_stops_early_leaves_no_process(model: str) -> None:
     before = children()
     run = FilmPool(WorkerSetup(model), 2).run(Task(str(n), dicom_chest(1)) for n in range(1000))
