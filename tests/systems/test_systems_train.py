@@ -14,7 +14,7 @@ from edge_pneumo.train.data.film import Film
 from edge_pneumo.train.data.index import load_dataset
 from edge_pneumo.train.data.phantom import make_phantom
 from edge_pneumo.train.systems import load_system, train_system
-from edge_pneumo.train.systems.feed import batches, load_pictures
+from edge_pneumo.train.systems.feed import batches, load_pictures, outputs
 from edge_pneumo.train.systems.fit import calibrate
 
 pytestmark = pytest.mark.train
@@ -208,6 +208,9 @@ def test_the_box_system_answers_with_one_box(films, tmp_path):
     positive = [f for f in answers if f.probability >= f.threshold]
     assert all(len(f.boxes) <= 1 for f in positive)
     assert all(not f.boxes for f in answers if f.probability < f.threshold)
+    noise = np.random.default_rng(0).integers(0, 256, (8, 128, 128, 1), np.uint8)
+    corners = outputs(system.model, noise, system.system.scaling)["box"]
+    assert np.abs(corners).max() < 2  # shares of the side: they have not been thrown off the film
 
 
 def test_the_table_is_written_row_by_row_and_goes_on(folder, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ Each may be a folder or a zip.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def load_dataset(path: str | Path, *, split: str | None = None) -> DataSet:
     films = reading.films
     if all(film.split is None for film in films):
         films = split_films(films, seed=SPLIT_SEED)
-    dataset = DataSet(tuple(films), str(path), reading.layout, summarise(faults))
+    dataset = DataSet(tuple(films), str(path), reading.layout, summarise(faults, str(path)))
     return dataset if split is None else dataset.split(split)
 
 
@@ -137,11 +137,7 @@ def refuse(faults: Sequence[Fault], place: str) -> None:
         raise DataError(f"{place}: {first}{more}. `edge-pneumo data check {place}` lists everything; mend the labels.")
 
 
-def summarise(faults: Sequence[Fault]) -> tuple[str, ...]:
-    """One sentence for each kind of fault that did not stop the reading."""
-    by_kind: dict[str, list[Fault]] = defaultdict(list)
-    for fault in faults:
-        by_kind[fault.kind].append(fault)
-    return tuple(
-        f"{len(some)} x {kind}, first: {some[0].where}: {some[0].detail}" for kind, some in sorted(by_kind.items())
-    )
+def summarise(faults: Sequence[Fault], place: str) -> tuple[str, ...]:
+    """One sentence for each kind of fault that did not stop the reading; names no film, since logs keep it."""
+    kinds = Counter(fault.kind for fault in faults)
+    return tuple(f"{n} x {kind}; `edge-pneumo data check {place}` names them" for kind, n in sorted(kinds.items()))

@@ -56,7 +56,7 @@ def _pooled_head(trunk: Any, system: System, dropout: float) -> Any:
     outputs = {"image_logit": layers.Dense(1, name="image_logit")(x)}
     if system.one_box:
         flat = layers.Flatten(name="flatten")(trunk.output)
-        # 20,480 weights on every corner: from a random start the corners begin a film's side apart, and at the rate that
+        # 20,480 weights on every corner: from a random start the corners begin a film's side apart; at the rate that
         # suits the other head each step throws them as far again. Zeros, and (by Adam's nature) a tenth of the rate.
         small = layers.Rescaling(0.1, name="slow")(flat)
         outputs["box"] = layers.Dense(4, kernel_initializer="zeros", name="box")(small)
