@@ -103,7 +103,13 @@ def find_films(paths: Iterable[str | Path]) -> Iterator[Source]:
 
 
 def _folder(folder: str) -> Iterator[Source]:
+    seen: set[str] = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:  # a link to a folder it lies in, or two links to one: each is walked once
+            folders.clear()
+            continue
+        seen.add(real)
         folders[:] = sorted(f for f in folders if not f.startswith(".") and f != "__MACOSX")
         for file in sorted(files):
             if not file.startswith("."):

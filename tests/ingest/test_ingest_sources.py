@@ -75,3 +75,11 @@ def test_pipes_and_devices_are_not_waited_for(tmp_path):
             read_radiograph(path)
     with pytest.raises(FilmRefused, match="a folder"):
         read_radiograph(tmp_path)
+
+
+def test_links_that_lead_round_are_walked_once(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "film.dcm").write_bytes(b"x")
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    assert [source.path for source in find_films([tmp_path])] == [str(tmp_path / "a" / "film.dcm")]
