@@ -23,12 +23,15 @@ class FilmSet:
     source : "phantom", "folder" or "data": a result on phantoms says nothing about accuracy.
     labelled : objects with film_id, label, boxes_xyxy, group, sex, age_years and view, parallel to `paths`; or None.
     facts : more for the result file (split, hash of the split).
+    reference : labelled films that the evaluator's trivial baselines learn from (the train split); None where these
+        films are part of it, or there is none.
     """
 
     paths: tuple[str, ...]
     source: str
     labelled: tuple[Any, ...] | None = None
     facts: dict[str, Any] | None = None
+    reference: tuple[Any, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The `films` entry of a result file. A film's id is the start of its bytes' SHA-256, so that two files can
@@ -63,7 +66,9 @@ def films_in(places: Iterable[str | Path], limit: int | None = None) -> FilmSet:
     return FilmSet(tuple(found[:limit]), "folder")
 
 
-def labelled_films(films: Sequence[Any], scratch: Path, facts: dict[str, Any]) -> FilmSet:
+def labelled_films(
+    films: Sequence[Any], scratch: Path, facts: dict[str, Any], reference: Sequence[Any] | None = None
+) -> FilmSet:
     """Films of a data set (objects with `path` and `read`); those inside an archive are copied to `scratch` first.
 
     Raises
@@ -79,4 +84,4 @@ def labelled_films(films: Sequence[Any], scratch: Path, facts: dict[str, Any]) -
             path = scratch / f"film{index:06d}{Path(film.path).suffix}"
             path.write_bytes(film.read())
         paths.append(str(path))
-    return FilmSet(tuple(paths), "data", tuple(films), facts)
+    return FilmSet(tuple(paths), "data", tuple(films), facts, tuple(reference) if reference else None)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_pneumo.benchmarks.backends import Opened
-from edge_pneumo.edge_runtime.decode import Finding, decode
+from edge_pneumo.edge_runtime.decode import Finding, RawOutputs, decode
 from edge_pneumo.edge_runtime.preprocess import Geometry, InputSpec, preprocess
 from edge_pneumo.edge_runtime.radiograph import Radiograph, read_radiograph
 from edge_pneumo.edge_runtime.result import FilmResult, ModelIdentity
@@ -27,10 +27,15 @@ STAGES = ("read", "preprocess", "invoke", "decode", "write", "total")
 
 @dataclass(frozen=True)
 class Timed:
-    """Findings of one inference (one film, or a batch) and the milliseconds of each stage of `STAGES`."""
+    """Findings of one inference (one film, or a batch) and the milliseconds of each stage of `STAGES`.
+
+    `raws` and `geometries` are what the findings were decoded from, to decode them otherwise off the clock.
+    """
 
     findings: tuple[Finding, ...]
     stages_ms: dict[str, float]
+    raws: tuple[RawOutputs, ...] = ()
+    geometries: tuple[Geometry, ...] = ()
 
 
 def run_films(paths: Sequence[str], opened: Opened, reader: str = "ours") -> Timed:
@@ -80,7 +85,7 @@ def run_films(paths: Sequence[str], opened: Opened, reader: str = "ours") -> Tim
         "write": written - decoded,
         "total": written - started,
     }
-    return Timed(findings, {stage: ns / 1e6 for stage, ns in spans.items()})
+    return Timed(findings, {stage: ns / 1e6 for stage, ns in spans.items()}, tuple(raws), tuple(geometries))
 
 
 def read_plain(path: str) -> Radiograph:

@@ -112,6 +112,7 @@ def _check_entry(entry: Any, what: str) -> dict[str, Any]:
         "films_per_second": None,
         "bytes": None,
         "probabilities": None,
+        "against_cpu": None,
         **entry,
         "model": model if isinstance(model, dict) else {"name": str(model or "unknown")},
     }

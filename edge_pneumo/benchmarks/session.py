@@ -44,11 +44,15 @@ class Settings:
 
 @dataclass
 class Measurement:
-    """What `measure_job` gives: the entry of the result file, and findings by index of the film where asked for."""
+    """What `measure_job` gives: the entry of the result file, and findings by index of the film where asked for.
+
+    `operating_points` are the model's (name -> threshold): the evaluator reports at each.
+    """
 
     entry: dict[str, Any]
     findings: dict[int, dict[str, Any]] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)
+    operating_points: dict[str, float] = field(default_factory=dict)
 
 
 Progress = Callable[[str], None]
@@ -77,6 +81,7 @@ def measure_job(
         with Measurer(job) as measurer:
             facts = measurer.open()
             measurement = _measure_open(measurer, settings, collect, progress)
+        measurement.operating_points = facts["operating_points"]
         measurement.entry = {
             **base,
             "status": "ok",

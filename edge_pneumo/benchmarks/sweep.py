@@ -74,6 +74,7 @@ def run_sweep(
             continue
         measured = measure(job, settings, collect=True, progress=lambda word, p=place: progress(f"{p}: {word}"))
         result["results"].append(_with_answers(measured, job, films, progress))
+        result["results"][-1]["against_cpu"] = against_cpu(result["results"][-1], result["results"])
         result["refused"] |= {facts["ids"][index]: reason for index, reason in measured.refused.items()}
         result["device"] = environment(before, {"state": device.state()})
         write_result(out, result)
@@ -111,24 +112,49 @@ def _with_answers(measured: Measurement, job: Job, films: FilmSet, progress: Pro
     return entry
 
 
+def against_cpu(entry: dict[str, Any], others: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """How far a row's probabilities are from the cpu backend's, same model and films: {"n", "largest", "mean"}, 0..1.
+
+    None for the cpu backend itself, or where it was not measured before.
+    """
+    same = [o for o in others if o["status"] == "ok" and o["backend"] == "cpu" and o["model"] == entry["model"]]
+    if entry["status"] != "ok" or entry["backend"] == "cpu" or not same:
+        return None
+    pairs = zip(entry["probabilities"], same[0]["probabilities"], strict=True)
+    differences = [abs(a - b) for a, b in pairs if a is not None and b is not None]
+    if not differences:
+        return None
+    mean = sum(differences) / len(differences)
+    return {"n": len(differences), "largest": round(max(differences), 6), "mean": round(mean, 6)}
+
+
 def accuracy(measured: Measurement, films: FilmSet, model: dict[str, Any]) -> tuple[dict[str, Any] | None, str | None]:
     """The evaluator's JSON for the answers that were timed, or None and why."""
     try:
         from edge_pneumo.benchmarks.metrics import evaluate
 
         return evaluate(
-            films.labelled or (), answers(measured, len(films.paths)), model=model, data=films.facts or {}
+            films.labelled or (),
+            answers(measured, len(films.paths)),
+            model=model,
+            data=films.facts or {},
+            operating_points=measured.operating_points,
+            reference=films.reference,
+            candidates=answers(measured, len(films.paths), "candidates"),
         ), None
     except MissingExtra as error:
         return None, f"accuracy left out: {error}"
 
 
-def answers(measured: Measurement, count: int) -> list[Finding | FilmRefused]:
-    """Findings by film, as the evaluator takes them; a film that was refused gives its refusal."""
+def answers(measured: Measurement, count: int, which: str = "boxes") -> list[Finding | FilmRefused]:
+    """Findings by film, as the evaluator takes them; a film that was refused gives its refusal.
+
+    `which` names the boxes they carry: "boxes" as shown, or "candidates", which goes on below the box threshold.
+    """
     found: list[Finding | FilmRefused] = []
     for index in range(count):
         if (fields := measured.findings.get(index)) is not None:
-            boxes = tuple(Box(**box) for box in fields["boxes"])
+            boxes = tuple(Box(**box) for box in fields[which])
             found.append(Finding(fields["probability"], fields["threshold"], boxes))
         else:
             reason, _, message = measured.refused.get(index, "unreadable: not answered").partition(": ")

@@ -67,6 +67,9 @@ def note(entry: dict[str, Any]) -> str:
         words.append(f"cannot run: {entry['reason']}")
     if entry["software"]:
         words.append("software GPU: proves that the path works, says nothing of speed")
+    if entry["backend"] == "gpu" and entry.get("against_cpu"):
+        found = entry["against_cpu"]
+        words.append(f"probabilities within {found['largest']:.3g} of the CPU's on {found['n']} films")
     if entry["unstable"]:
         words.append(f"unstable: {entry['unstable']['reason']}. {entry['unstable'].get('next', '')}".strip())
     return "; ".join(words)

@@ -21,7 +21,8 @@ STARTED = time.perf_counter()
 
 from edge_pneumo.benchmarks.backends import CannotRun, Opened, open_backend  # noqa: E402 - the clock comes first
 from edge_pneumo.benchmarks.job import Job  # noqa: E402
-from edge_pneumo.benchmarks.pipeline import STAGES, run_films  # noqa: E402
+from edge_pneumo.benchmarks.pipeline import STAGES, Timed, run_films  # noqa: E402
+from edge_pneumo.edge_runtime.decode import DecodeSpec, decode  # noqa: E402
 from edge_pneumo.errors import EdgePneumoError, FilmRefused  # noqa: E402
 
 IMPORTED = time.perf_counter()
@@ -47,12 +48,14 @@ class Worker:
             "runtime": self._opened.runtime,
             "software": self._opened.software,
             "model": self._opened.model,
+            "operating_points": dict(self._opened.decode_spec.operating_points),
         }
 
     def measure(self, request: dict[str, Any]) -> dict[str, Any]:
         """Measure batches until `seconds` have passed and at least `films` films were answered.
 
-        `collect` asks for the findings too, by index of the film.
+        `collect` asks for the findings too, by index of the film, with the boxes below the box threshold
+        (`candidates`), which average precision and FROC are read from; they are decoded off the clock.
         """
         if self._opened is None:
             raise ValueError("measure comes after open")
@@ -71,7 +74,7 @@ class Worker:
             for stage in STAGES:
                 stages[stage].append(round(timed.stages_ms[stage], 4))
             if request.get("collect"):
-                findings.update({i: asdict(f) for i, f in zip(picked, timed.findings, strict=True)})
+                findings.update(_collected(picked, timed, self._opened.decode_spec))
             done += len(picked)
         elapsed = time.perf_counter() - begin
         answered = len(stages["total"]) * self._job.batch
@@ -112,6 +115,17 @@ class Worker:
                 read_radiograph(self._job.films[index])
             except FilmRefused as error:
                 self._refused[index] = f"{error.reason}: {error}"
+
+
+def _collected(picked: list[int], timed: Timed, spec: DecodeSpec) -> dict[int, dict[str, Any]]:
+    """Findings by index of the film, as plain JSON types; each with its `candidates`, a list of boxes."""
+    from edge_pneumo.benchmarks.metrics.candidates import candidate_spec  # here, or it would weigh on every cold start
+
+    wide, found = candidate_spec(spec), {}
+    for i, finding, raw, geometry in zip(picked, timed.findings, timed.raws, timed.geometries, strict=True):
+        candidates = decode(raw, wide, geometry).boxes
+        found[i] = {**asdict(finding), "candidates": [asdict(box) for box in candidates]}
+    return found
 
 
 def peak_rss_mb() -> float | None:

@@ -90,9 +90,11 @@ def gather_films(
     if data:
         from edge_pneumo.train.data.index import load_dataset
 
-        chosen = load_dataset(data, split=split)
-        facts = {"split": split, "split_hash": chosen.split_hash}
-        return labelled_films(list(chosen)[:limit], scratch, facts)
+        dataset = load_dataset(data)
+        chosen = list(dataset.split(split or "all"))[:limit]
+        facts = {"split": split or "all", "split_hash": dataset.split_hash}
+        train = [film for film in dataset if film.split == "train"]  # as `evaluate` has it, or it would differ
+        return labelled_films(chosen, scratch, facts, None if any(f.split == "train" for f in chosen) else train)
     if places:
         return films_in(places, limit)
     from edge_pneumo.train.data.phantom import make_phantom

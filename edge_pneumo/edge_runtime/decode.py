@@ -122,7 +122,7 @@ def decode(raw: RawOutputs, spec: DecodeSpec, geometry: Geometry, operating_poin
     boxes = np.concatenate([centre - reach[:, :2], centre + reach[:, 2:]], 1)
     kept = non_maximum_suppression(boxes, scores[rows, columns], spec.nms_iou, spec.max_boxes)
     middle, half = (boxes[kept, :2] + boxes[kept, 2:]) / 2, (boxes[kept, 2:] - boxes[kept, :2]) / 2 * spec.box_scale
-    source = geometry.to_source(np.concatenate([middle - half, middle + half], 1))
+    source = geometry.to_source(np.concatenate([middle - half, middle + half], 1).astype(np.float32))
     found = [
         Box(*(round(float(v), 1) for v in box), score=float(scores[rows[k], columns[k]]))
         for box, k in zip(source, kept, strict=True)

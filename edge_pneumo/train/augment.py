@@ -57,10 +57,10 @@ def _tone(value: NDArray[np.float32], rng: np.random.Generator, config: AugmentC
     contrast = 2 ** rng.uniform(-config.contrast_log2, config.contrast_log2)
     levels = 255 * (np.arange(256, dtype=np.float32) / 255) ** np.float32(gamma)
     levels = (levels - 128) * np.float32(contrast) + 128 + np.float32(rng.uniform(-1, 1) * config.brightness)
-    value = levels[np.rint(value).astype(np.uint8)]
+    value = levels.astype(np.float32)[np.rint(value).astype(np.uint8)]
     if config.noise and rng.random() < 0.5:
-        value = value + rng.standard_normal(value.shape, np.float32) * np.float32(rng.uniform(0, config.noise))
-    return np.clip(value, 0, 255)
+        value += rng.standard_normal(value.shape, np.float32) * np.float32(rng.uniform(0, config.noise))
+    return np.clip(value, 0, 255, dtype=np.float32)
 
 
 def _move(boxes: NDArray[np.float32], matrix: NDArray[np.float64], size: int) -> NDArray[np.float32]:

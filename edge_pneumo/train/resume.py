@@ -28,7 +28,9 @@ class State:
 def save_state(path: Path, state: State, fingerprint: str) -> None:
     """Write the state whole or not at all; `fingerprint` ties it to a configuration and its films."""
     header = {"stage": state.stage, "epoch": state.epoch, "rows": state.rows, "fingerprint": fingerprint}
-    flat = {f"{group}/{n:04d}": array for group, arrays in state.arrays.items() for n, array in enumerate(arrays)}
+    flat: dict[str, Any] = {
+        f"{group}/{n:04d}": array for group, arrays in state.arrays.items() for n, array in enumerate(arrays)
+    }
     with atomic_write(path) as stream:
         np.savez(stream, header=np.array(json.dumps(header)), **flat)
 

@@ -37,7 +37,7 @@ class Stepper:
         for optimizer, (variables, _) in zip(self.optimizers, self.groups, strict=True):
             optimizer.build(variables)
         self.total, self.warmup, self.done = total_steps, warmup_steps, 0
-        self.shadow = [tf.Variable(w, trainable=False) for w in self.average]
+        self.shadow = [tf.Variable(tf.constant(w), trainable=False) for w in self.average]
         self.step = tf.function(self._step, reduce_retracing=True)
         self.stride = stride
 

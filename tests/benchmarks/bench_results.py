@@ -32,7 +32,7 @@ def entry(
     accuracy = None
     if auc is not None:
         metric = {"value": auc, "low": auc - 0.04, "high": auc + 0.03}
-        accuracy = {name: metric for name in ("auc", "rsna_score", "sensitivity", "specificity")}
+        accuracy = dict.fromkeys(("auc", "rsna_score", "sensitivity", "specificity"), metric)
     return {
         "backend": backend,
         "threads": threads,
@@ -101,7 +101,13 @@ def result(label: str, entries: list[dict[str, Any]], **device: Any) -> dict[str
         "created": "2026-11-23T09:00:00+00:00",
         "command": f"edge-pneumo benchmark run -o {label}.json",
         "settings": {},
-        "films": {"source": "data", "n": 20, "labelled": True, "mean_bytes": 142_000, "ids": [f"{i:012x}" for i in range(20)]},
+        "films": {
+            "source": "data",
+            "n": 20,
+            "labelled": True,
+            "mean_bytes": 142_000,
+            "ids": [f"{i:012x}" for i in range(20)],
+        },
         "refused": {},
         "device": {
             "board": None,

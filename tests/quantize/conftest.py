@@ -38,5 +38,6 @@ def each_model_is_exported_once():
     from edge_pneumo.quantize import export
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "float_tflite", remember(export.float_tflite))
+        for maker in ("float_tflite", "qat_tflite"):
+            patch.setattr(export, maker, remember(getattr(export, maker)))
         yield

@@ -4,7 +4,9 @@ form so that it finds bright blobs. Small enough to convert in a second or two."
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -65,7 +67,12 @@ def pictures(dataset: DataSet) -> np.ndarray:
     return np.stack([film.read.picture for film in dataset.films])[..., np.newaxis]
 
 
-def build_mini():
+def build_short():
+    """The mini detector with half its layers, for what costs seconds a layer: quantisation-aware training."""
+    return build_mini(short=True)
+
+
+def build_mini(short: bool = False):
     """Input -> stride 16 by convolutions, a residual block and depthwise kernels -> the detector's three outputs."""
     from tf_keras import Model, initializers, layers
 
@@ -85,14 +92,17 @@ def build_mini():
     x = conv(film, 16, 3, 2, "stem")
     x = depthwise(x, 2, "down4")
     x = start = conv(x, 12, 1, 1, "narrow4", relu=False)
-    x = conv(x, 24, 1, 1, "wide4")
+    x = x if short else conv(x, 24, 1, 1, "wide4")
     x = depthwise(x, 1, "deep4")
     x = conv(x, 12, 1, 1, "again4", relu=False)
     x = layers.Add(name="joined4")([start, x])
-    x = conv(x, 24, 1, 1, "wide8")
-    x = depthwise(x, 2, "down8")
-    x = depthwise(x, 2, "down16")
-    x = conv(x, 48, 1, 1, "top")
+    if short:
+        x = conv(x, 48, 5, 4, "top")
+    else:
+        x = conv(x, 24, 1, 1, "wide8")
+        x = depthwise(x, 2, "down8")
+        x = depthwise(x, 2, "down16")
+        x = conv(x, 48, 1, 1, "top")
     heat = layers.Conv2D(1, 1, name="heat")(x)
     ltrb = layers.Conv2D(4, 1, name="ltrb")(x)
     pooled = layers.GlobalAveragePooling2D(name="image_pool")(x)
@@ -101,12 +111,12 @@ def build_mini():
     return Model(film, {"image_logit": logit, "heat": heat, "ltrb": ltrb}, name="edge_pneumo_detector")
 
 
-def fit_mini(dataset: DataSet):
+def fit_mini(dataset: DataSet, build: Callable[[], Any] = build_mini):
     """The mini detector with batch norms at their true statistics and heads by ridge regression."""
     import tf_keras
 
     tf_keras.utils.set_random_seed(0)
-    model = build_mini()
+    model = build()
     images = SPEC.normalise(pictures(dataset))
     for layer in [layer for layer in model.layers if type(layer).__name__ == "BatchNormalization"]:
         value = np.asarray(tf_keras.Model(model.input, layer.input)(images, training=False))

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from quantize_mini import SIZE, SPEC, build_mini, mini_run, pictures
+from quantize_mini import SIZE, SPEC, build_short, fit_mini, mini_run, pictures
 
 from edge_pneumo.edge_runtime.bundle import open_bundle
 from edge_pneumo.edge_runtime.flatbuffer import read_graph
@@ -16,21 +16,27 @@ pytestmark = pytest.mark.train
 
 
 @pytest.fixture(scope="module")
-def trained(mini, blobs, tmp_path_factory):
-    """A QAT run of the mini detector, interrupted after its first epoch and resumed."""
-    from tf_keras.models import clone_model
+def short(blobs, tmp_path_factory):
+    """A float run of the shorter miniature."""
+    pytest.importorskip("tensorflow", reason="needs the extra `train`")
+    from edge_pneumo.train.run import require_tensorflow
 
+    require_tensorflow()
+    return mini_run(fit_mini(blobs, build_short), tmp_path_factory.mktemp("short"))
+
+
+@pytest.fixture(scope="module")
+def trained(short, blobs, tmp_path_factory):
+    """A QAT run of the short detector, interrupted after its first epoch and resumed."""
     from edge_pneumo.quantize import qat
     from edge_pneumo.quantize.qat_fit import QatOptions, _Fitting, quantise_run
 
-    model = clone_model(mini.model)
-    model.set_weights(mini.model.get_weights())
-    source = mini_run(model, tmp_path_factory.mktemp("source"))
+    source = short
     out = tmp_path_factory.mktemp("qat") / "run"
     options = QatOptions(epochs=2, batch_size=8)
     said: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(qat, "build_from_config", lambda config: build_mini())
+        patch.setattr(qat, "build_from_config", lambda config: build_short())
         run_epoch = _Fitting.run_epoch
 
         def killed(fitting):
@@ -46,8 +52,16 @@ def trained(mini, blobs, tmp_path_factory):
             quantise_run(source, blobs, out, options)
         patch.setattr(_Fitting, "run_epoch", run_epoch)
         quantise_run(source, blobs, out, options, resume=True, say=said.append)
-        patch.setattr("edge_pneumo.train.run.build_from_config", lambda config: build_mini())
+        patch.setattr("edge_pneumo.train.run.build_from_config", lambda config: build_short())
         yield out, said
+
+
+@pytest.fixture(scope="module")
+def loaded(trained):
+    """That run, read back."""
+    from edge_pneumo.train.run import load_run
+
+    return load_run(trained[0])
 
 
 def test_it_resumes_from_the_last_epoch(trained):
@@ -64,12 +78,10 @@ def test_the_best_epoch_is_never_worse_than_the_start(trained):
     assert metrics["n"] == 16 and start < 0.5  # ranges set from films: the rounded network starts close to float
 
 
-def test_a_qat_run_loads_and_converts_to_integers(trained, blobs, tmp_path):
+def test_a_qat_run_loads_and_converts_to_integers(loaded, blobs, tmp_path):
     from edge_pneumo.quantize.convert import ConvertOptions, convert_run
-    from edge_pneumo.train.run import load_run
 
-    out, _ = trained
-    run = load_run(out)
+    run = loaded
     assert run.kind == "qat" and run.input_spec == SPEC
     report = convert_run(run, tmp_path / "q.tflite", blobs, options=ConvertOptions(calibration_films=8, bootstrap=20))
     assert report["gate"]["passed"] and report["calibration"]["method"] == "learnt"
@@ -81,43 +93,38 @@ def test_a_qat_run_loads_and_converts_to_integers(trained, blobs, tmp_path):
         convert_run(run, tmp_path / "h.tflite", blobs, "float16")
 
 
-def test_post_training_and_qat_are_compared_on_the_same_films(trained, blobs):
+def test_post_training_and_qat_are_compared_on_the_same_films(loaded, blobs):
     from edge_pneumo.quantize.compare import compare_with_post_training
-    from edge_pneumo.train.run import load_run
 
-    out, _ = trained
-    result = compare_with_post_training(load_run(out), blobs, bootstrap=20)
+    result = compare_with_post_training(loaded, blobs, bootstrap=20)
     assert [row["name"] for row in result["rows"]] == ["nearest", "post-training", "qat"]
     first, *_, second = result["rows"]
     assert first["auc"]["float"] == second["auc"]["float"] and result["split_hash"] == blobs.split_hash
 
 
-def test_a_lost_float_original_is_said(trained, tmp_path):
+def test_a_lost_float_original_is_said(loaded, tmp_path):
     from dataclasses import replace
 
     from edge_pneumo.quantize.qat import load_float_reference
-    from edge_pneumo.train.run import load_run
 
     with pytest.raises(DataError, match=r"no float\.weights\.h5"):
-        load_float_reference(replace(load_run(trained[0]), path=tmp_path))
+        load_float_reference(replace(loaded, path=tmp_path))
 
 
-def test_a_qat_run_is_no_start_for_another(trained, blobs, tmp_path):
+def test_a_qat_run_is_no_start_for_another(loaded, blobs, tmp_path):
     from edge_pneumo.quantize.qat_fit import quantise_run
 
     with pytest.raises(UsageFault, match="starts from a float detector run"):
-        quantise_run(trained[0], blobs, tmp_path / "again")
+        quantise_run(loaded, blobs, tmp_path / "again")
 
 
-def test_ranges_are_those_of_films(mini, blobs):
+def test_ranges_are_those_of_films(short, blobs):
     """Each range holds the mean extremes of the float layer over batches, and the input's is exactly grey levels'."""
     from tf_keras import Model
-    from tf_keras.models import clone_model
 
     from edge_pneumo.quantize.qat import quantise_aware, set_ranges
 
-    model = clone_model(mini.model)
-    model.set_weights(mini.model.get_weights())
+    model = short.model
     student = quantise_aware(model)
     batch = SPEC.normalise(pictures(blobs)[:8])
     assert set_ranges(student, model, SPEC, [batch]) > 10

@@ -20,7 +20,7 @@ _VARIABLES = {
     _SECOND: "var(--second)",
     _SOFT: "var(--soft)",
 }
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "edge-pneumo",  # the same data gives the same bytes
     "font.family": "sans-serif",

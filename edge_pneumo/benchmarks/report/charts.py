@@ -28,7 +28,7 @@ STAGE_NAMES = {
     "decode": "decode",
     "write": "write",
 }
-SETTINGS = {
+SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 8.5,

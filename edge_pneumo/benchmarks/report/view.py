@@ -108,6 +108,7 @@ def _row(label: str, entry: dict[str, Any]) -> dict[str, Any]:
         "reason": entry["reason"],
         "software": entry["software"],
         "unstable": entry["unstable"],
+        "against_cpu": entry.get("against_cpu"),
     }
     if entry["status"] != "ok":
         return row
