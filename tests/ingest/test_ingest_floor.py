@@ -39,6 +39,7 @@ def test_every_ratio_is_measured(films, monkeypatch):
     assert done.exit_code == 0, done.output
     result = json.loads(done.stdout)
     assert set(result["ratios"]) == {"warm", "cold", "memory", "two_workers"}
+    assert "the usual way is left out" in done.stderr
     for ratio in result["ratios"].values():
         assert 0 < ratio["low"] <= ratio["value"] <= ratio["high"]
         assert ratio["holds"] == (
@@ -46,6 +47,17 @@ def test_every_ratio_is_measured(films, monkeypatch):
         )
     assert result["ratios"]["memory"]["value"] < 1.25
     assert "resident memory" in floor.floor_table(result)
+
+
+@pytest.mark.train
+def test_the_usual_way_is_measured_with_the_default_models_own_network(films, monkeypatch):
+    pytest.importorskip("tensorflow", reason="needs the extra `train`")
+    monkeypatch.setattr(floor, "Plan", lambda rounds: floor_plan(rounds))
+    done = CliRunner().invoke(command, ["--films", str(films[0].parent), "--rounds", "2", "--format", "json"])
+    assert done.exit_code == 0, done.output
+    ratios = json.loads(done.stdout)["ratios"]
+    assert "target" not in ratios["usual_one"]  # Keras has every core, the product here one
+    assert 1 < ratios["usual"]["low"] <= ratios["usual"]["value"] <= ratios["usual"]["high"]
 
 
 def floor_plan(rounds: int, plan=floor.Plan):
