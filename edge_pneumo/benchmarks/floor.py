@@ -98,11 +98,12 @@ def run_floor(
         floor_ms, product_ms = _warm(detector, films, streams, plan)
         ratios = {"warm": ratio_of_sums(floor_ms, product_ms)}
         medians = {"floor_ms": np.median(floor_ms), "product_ms": np.median(product_ms)}
+        usual_ms: list[float] = []
         if keras_model is not None:
             progress("the usual way")
             size = detector.input_spec.size_px
             turns = [[_usual(keras_model, film, size) for film in films[: plan.usual_films]] for _ in range(4)][1:]
-            usual_ms = np.concatenate(turns)
+            usual_ms = [one for turn in turns for one in turn]
             ratios["usual_one"] = ratio_of_sums(product_ms[: len(turns[0])], np.min(turns, axis=0).tolist())
             medians["usual_ms"] = np.median(usual_ms)
         progress("processes")
@@ -114,7 +115,7 @@ def run_floor(
         took = _workers(detector, films, plan)
         ratios["two_workers"] = ratio_of_medians(took[2], took[1])
         medians["folder_ms"] = np.median(took[usable_cores()])
-        if keras_model is not None:
+        if usual_ms:
             ratios["usual"] = ratio_of_medians(took[usable_cores()], usual_ms)
     for name, ratio in ratios.items():
         if name not in TARGETS:

@@ -56,8 +56,8 @@ Examples:
 )
 @click.option(
     "--weights",
-    metavar="FILE|none",
-    help="Starting weights: `default` to fine-tune the embedded detector, a file, or `none`.  "
+    metavar="RUN|FILE|none",
+    help="Starting weights: `default` to fine-tune the embedded detector, a RUN to go on from, a file, or `none`.  "
     "[default: Keras's ImageNet weights, downloaded]",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory to make.")

@@ -38,8 +38,8 @@ def load_start(model: Any, source: str | Path | None) -> str:
     ----------
     model : from `build_detector`.
     source : "none" = random; "default" = the whole embedded detector, to be fine-tuned; None = Keras's own ImageNet
-        file (downloads where the network allows); a path = the folded .npz (arrays `NN_w`, `NN_b`) or a Keras .h5 of
-        MobileNetV2 without top.
+        file (downloads where the network allows); a path = a RUN folder, whose detector is trained on, the folded .npz
+        (arrays `NN_w`, `NN_b`) or a Keras .h5 of MobileNetV2 without top.
 
     Raises
     ------
@@ -49,8 +49,11 @@ def load_start(model: Any, source: str | Path | None) -> str:
     if source is not None and str(source) == "none":
         return "random start"
     if source is not None and str(source) == "default":
-        _load_default(model)
+        _load_detector(model, "default", "the embedded default")
         return "the embedded default's weights"
+    if source is not None and Path(source).is_dir():
+        _load_detector(model, source, f"the run {source}")
+        return f"the weights of the run {Path(source).resolve().name}"
     if source is not None and Path(source).suffix == ".npz":
         _load_folded(model, Path(source))
         return f"ImageNet start from {Path(source).name} (folded batch norm)"
@@ -60,16 +63,19 @@ def load_start(model: Any, source: str | Path | None) -> str:
     return "ImageNet start from Keras's MobileNetV2" + ("" if source is None else f" ({Path(source).name})")
 
 
-def _load_default(model: Any) -> None:
+def _load_detector(model: Any, run: str | Path, called: str) -> None:
     from edge_pneumo.train.run import load_run
 
-    donor = load_run("default").model
+    trained = load_run(run)
+    if getattr(trained, "kind", None) != "detector":
+        raise UsageFault(f"{called} is no float detector run; --weights takes the --out of `edge-pneumo train`")
+    donor = trained.model
     for layer in donor.layers:
         if layer.weights:
             target = model.get_layer(layer.name)
             if [w.shape for w in target.weights] != [w.shape for w in layer.weights]:
                 raise UsageFault(
-                    f"the embedded default does not fit this detector (layer {layer.name}: {layer.weights[0].shape} "
+                    f"{called} does not fit this detector (layer {layer.name}: {layer.weights[0].shape} "
                     f"against {target.weights[0].shape}); keep its alpha and head_channels, or give other --weights"
                 )
             target.set_weights(layer.get_weights())

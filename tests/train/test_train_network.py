@@ -219,3 +219,22 @@ def test_fine_tuning_starts_from_the_whole_embedded_detector():
     )
     with pytest.raises(UsageFault, match="does not fit this detector"):
         load_start(build_detector(DetectorConfig(64, 0.35)), "default")
+
+
+@train
+def test_a_run_is_trained_on_and_other_folders_are_refused(tmp_path):
+    from edge_pneumo.train.half import default_run_path
+    from edge_pneumo.train.run import load_run
+    from edge_pneumo.train.weights import load_start
+
+    donor = load_run("default")
+    shape = donor.config["train"]
+    model = build_detector(DetectorConfig(64, shape["alpha"], shape["head_channels"]))
+    assert "the run default" in load_start(model, default_run_path())
+    for ours, theirs in zip(model.get_weights(), donor.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    for kind in ("qat", "other"):
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / "config.json").write_text(f'{{"kind": "{kind}"}}')
+        with pytest.raises(DataError):
+            load_start(model, tmp_path / kind)

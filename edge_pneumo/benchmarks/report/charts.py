@@ -56,19 +56,21 @@ def draw_all(view: dict[str, Any]) -> dict[str, dict[str, str] | None]:
     """SVG text by chart, {"wide", "narrow"} each; None where there is nothing to draw."""
     latency = [row for row in view["latency"] if not row["software"]]
     plans: dict[str, tuple[bool, Draw, float]] = {
-        "latency": (bool(latency), lambda fig, w: _latency(fig, latency), 0.5 + 0.46 * len(latency)),
+        "latency": (bool(latency), lambda fig, w: _latency(fig, latency, w), 0.5 + 0.46 * len(latency)),
         "stages": (bool(latency), lambda fig, w: _stages(fig, latency, w), 0.95 + 0.46 * len(latency)),
         "pareto": (len(view["pareto"]) > 0, lambda fig, w: _pareto(fig, view["pareto"]), 3.2),
         "threads": (bool(view["threads"]), lambda fig, w: _threads(fig, view["threads"], w), 2.9),
         "sustained": (bool(view["sustained"]), lambda fig, w: _sustained(fig, view["sustained"]), 3.4),
         "agreement": (bool(view["agreement"]), lambda fig, w: _agreement(fig, view["agreement"]), 3.4),
     }
+    several = len({row["device"] for row in latency}) > 1
+    lines = dict.fromkeys(("latency", "stages"), 0.16 * len(latency) * several)  # for names of two lines
     drawn: dict[str, dict[str, str] | None] = {}
     for name, (wanted, draw, height) in plans.items():
         drawn[name] = (
             {
                 "wide": figure_svg(draw, SQUARE if name == "agreement" else WIDE, height, f"{name}-wide"),
-                "narrow": figure_svg(draw, NARROW, height, f"{name}-narrow"),
+                "narrow": figure_svg(draw, NARROW, height + lines.get(name, 0.0), f"{name}-narrow"),
             }
             if wanted
             else None
@@ -114,15 +116,19 @@ def _axes_for_bars(figure: Any, rows: Sequence[dict[str, Any]]) -> Any:
     return axes
 
 
-def _label(axes: Any, row: dict[str, Any], index: int, many: bool) -> None:
-    words = f"{row['device']} · {row['name']}" if many else row["name"]
-    words += f":  {digits(row['p50'])} ms"
+def _label(axes: Any, row: dict[str, Any], index: int, many: bool, width: float) -> None:
+    """A bar's name above it: two lines where the picture is narrow and devices are to be told apart."""
+    words = f"{row['name']}:  {digits(row['p50'])} ms"
+    if many:
+        words = row["device"] + (" · " if width == WIDE else "\n") + words
     if row["unstable"]:
         words += "  (unstable)"
-    axes.annotate(words, (0, index - 0.3), xytext=(0, 1.5), textcoords="offset points", va="bottom", fontsize=7.8)
+    place = {"xytext": (0, 1.5), "textcoords": "offset points", "va": "bottom"}
+    note = axes.annotate(words, (0, index - 0.3), fontsize=7.8, **place)
+    note.set_in_layout(False)  # or a long name would squeeze the bars
 
 
-def _latency(figure: Any, rows: Sequence[dict[str, Any]]) -> None:
+def _latency(figure: Any, rows: Sequence[dict[str, Any]], width: float) -> None:
     """Bars at the median; a thin line on to the 90th, and a dot at the 99th percentile."""
     axes = _axes_for_bars(figure, rows)
     devices = list(dict.fromkeys(row["device"] for row in rows))
@@ -131,7 +137,7 @@ def _latency(figure: Any, rows: Sequence[dict[str, Any]]) -> None:
         axes.barh(index, row["p50"], height=0.42, color=colour, alpha=0.45 if row["unstable"] else 1.0)
         axes.plot([row["p50"], row["p90"]], [index, index], color=INK, linewidth=1.1)
         axes.plot([row["p99"]], [index], marker="o", markersize=3.4, color=INK, markerfacecolor=PAPER)
-        _label(axes, row, index, len(devices) > 1)
+        _label(axes, row, index, len(devices) > 1, width)
     axes.set_xlim(0, _bar_limit(rows))
 
 
@@ -152,7 +158,7 @@ def _stages(figure: Any, rows: Sequence[dict[str, Any]], width: float) -> None:
             span = row["stages"].get(stage, 0.0)
             axes.barh(index, span, left=left, height=0.42, color=SERIES[number], label=name if index == 0 else None)
             left += span
-        _label(axes, row, index, many)
+        _label(axes, row, index, many, width)
     axes.set_xlim(0, None)
     figure.legend(
         loc="outside upper left", ncols=5 if width == WIDE else 2, handlelength=1, columnspacing=1.2, labelcolor=INK
