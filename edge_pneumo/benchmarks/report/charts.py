@@ -64,7 +64,8 @@ def draw_all(view: dict[str, Any]) -> dict[str, dict[str, str] | None]:
         "agreement": (bool(view["agreement"]), lambda fig, w: _agreement(fig, view["agreement"]), 3.4),
     }
     several = len({row["device"] for row in latency}) > 1
-    lines: dict[str, float] = dict.fromkeys(("latency", "stages"), 0.16 * len(latency) * several)  # for names of two lines
+    taller = 0.16 * len(latency) * several  # inches, for names of two lines
+    lines: dict[str, float] = {"latency": taller, "stages": taller}
     drawn: dict[str, dict[str, str] | None] = {}
     for name, (wanted, draw, height) in plans.items():
         drawn[name] = (
