@@ -102,7 +102,11 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that decides a training run, but for the films and the starting weights."""
+    """Everything that decides a training run, but for the films and the starting weights.
+
+    `soup`: how often the last stage is run from where it starts, each time in another order and with other changes;
+    the weights of all are averaged (Wortsman et al., "Model soups", ICML 2022).
+    """
 
     name: str = "quick"
     size_px: int = 256
@@ -112,6 +116,7 @@ class TrainConfig:
     ema: float = 0.98
     seed: int = 0
     interim: bool = False
+    soup: int = 1
     stages: tuple[Stage, ...] = (Stage("joint"),)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -120,7 +125,8 @@ class TrainConfig:
         where = f"recipe {self.name}"
         _expect_size(self.size_px, where)
         _expect(0.35 <= self.alpha <= 1.0, where, "alpha", "0.35 to 1.0", self.alpha)
-        _expect(self.head_channels >= 1, where, "head_channels", "1 or more", self.head_channels)
+        for name in ("head_channels", "soup"):
+            _expect(getattr(self, name) >= 1, where, name, "1 or more", getattr(self, name))
         for name in ("dropout", "ema"):
             _expect(0 <= getattr(self, name) < 1, where, name, "0 or more and below 1", getattr(self, name))
         _expect(0 <= self.seed < 2**32, where, "seed", "0 to 4294967295", self.seed)

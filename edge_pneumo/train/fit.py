@@ -95,14 +95,16 @@ def train_detector(
         return out
     else:
         write_json(out / "config.json", record)
-    for number, stage in enumerate(config.stages):
+    films, shown = None, None
+    for number, stage in enumerate([*config.stages, *[config.stages[-1]] * (config.soup - 1)]):
         if number < fitting.stage:
             continue
         if stage.films == "masked" and not masked:
             say(f"stage {stage.name} left out: no --masked folder was given")
             fitting.stage = number + 1
             continue
-        films = _films_of_stage(stage, config, train.films, weak, masked, cache_dir, say)
+        if films is None or shown is not stage:
+            films, shown = _films_of_stage(stage, config, train.films, weak, masked, cache_dir, say), stage
         if not fitting.rows and start.startswith("ImageNet"):
             settle_batch_norm(model, spec_of(stage, config).normalise(films.images[:128]))
         fitting.run_stage(number, stage, films, validation)
@@ -176,12 +178,15 @@ class _Fitting:
         self.out, self.fingerprint, self.say = out, fingerprint, say
         self.stage, self.epoch, self.rows = 0, 0, []
         self.average = [np.array(w) for w in model.get_weights()]
+        self.start: list[NDArray] = []  # of the last stage, where its repeats start from
+        self.soup: list[NDArray] = []  # sum of the averaged weights of its finished runs
         self.pending: State | None = None
 
     def restore(self, state: State) -> None:
         self.stage, self.epoch, self.rows, self.pending = state.stage, state.epoch, state.rows, state
         self.model.set_weights(state.arrays["weights"])
         self.average = state.arrays["average"]
+        self.start, self.soup = state.arrays.get("start", []), state.arrays.get("soup", [])
         name = self.config.stages[min(self.stage, len(self.config.stages) - 1)].name
         self.say(f"resumed after epoch {self.epoch} of stage {name}")
 
@@ -189,6 +194,13 @@ class _Fitting:
         from edge_pneumo.train.step import Stepper
 
         spec = spec_of(stage, self.config)
+        again = number - len(self.config.stages) + 1
+        if self.epoch == 0 and again == 0:
+            self.start = self.model.get_weights()
+        elif self.epoch == 0 and again > 0:
+            self.model.set_weights(self.start)
+            self.average = [np.array(w) for w in self.start]
+        title = f"{stage.name} run {again + 1}" if again >= 0 and self.config.soup > 1 else stage.name
         model = self.model
         if spec.size_px != self.spec.size_px:
             c = self.config
@@ -206,19 +218,23 @@ class _Fitting:
                 films, spec, STRIDE, stage.batch_size, self.config.augment, self.config.loss.gaussian,
                 (self.config.seed, number, self.epoch), self.findings,
             )  # fmt: skip
-            losses = stepper.run_epoch(feed, steps, f"{stage.name} {self.epoch + 1}/{stage.epochs}")
+            losses = stepper.run_epoch(feed, steps, f"{title} {self.epoch + 1}/{stage.epochs}")
             self.average = stepper.average
             self.model.set_weights(model.get_weights())
             self.epoch += 1
-            row = {"stage": stage.name, "epoch": self.epoch, **losses, **self._judge(validation)}
+            row = {"stage": title, "epoch": self.epoch, **losses, **self._judge(validation)}
             row["seconds"] = round(time.monotonic() - began, 1)
             self.rows.append(row)
             self._tell(row, stage)
             arrays = {"weights": self.model.get_weights(), "average": self.average, **stepper.state()}
+            if self.config.soup > 1:
+                arrays |= {"start": self.start, "soup": self.soup}
             save_state(self.out / "state.npz", State(self.stage, self.epoch, self.rows, arrays), self.fingerprint)
             write_log(self.out / "log.csv", self.rows)
         self.stage, self.epoch = number + 1, 0
         self.model.set_weights(self.average)
+        if again >= 0 and self.config.soup > 1:
+            self.soup = [a + b for a, b in zip(self.soup, self.average, strict=True)] if self.soup else self.average
 
     def _judge(self, validation: Validation) -> dict[str, float]:
         from edge_pneumo.benchmarks.metrics import auc
@@ -235,7 +251,7 @@ class _Fitting:
     def _tell(self, row: dict[str, Any], stage: Stage) -> None:
         left = (stage.epochs - self.epoch) * row["seconds"]
         self.say(
-            f"{stage.name} {self.epoch}/{stage.epochs}: loss {row['loss']:.3f}, val AUC heat {row['val_auc_heat']:.3f} "
+            f"{row['stage']} {self.epoch}/{stage.epochs}: loss {row['loss']:.3f}, val AUC heat {row['val_auc_heat']:.3f} "
             f"image {row['val_auc_image']:.3f}, {row['seconds']:.0f} s, about {left / 60:.1f} min of this stage left"
         )
 
@@ -243,6 +259,8 @@ class _Fitting:
         """Keep the averaged weights, fit decode on val, measure there, draw the curves."""
         from edge_pneumo.train.curves import draw_curves
 
+        if self.soup:
+            self.average = [w / self.config.soup for w in self.soup]
         self.model.set_weights(self.average)
         model = build_detector(
             DetectorConfig(self.config.size_px, self.config.alpha, self.config.head_channels, 0, self.config.dropout)

@@ -102,6 +102,40 @@ def test_a_run_killed_between_epochs_goes_on_as_if_nothing_had_been(run, films, 
 
 
 @pytest.mark.train
+def test_a_soup_is_the_mean_of_its_runs_also_when_it_was_interrupted(films, eager, tmp_path):
+    """Both runs start from the same weights; the second sees the films in another order."""
+    from dataclasses import replace
+
+    from edge_pneumo.train.fit import _Fitting
+    from edge_pneumo.train.run import load_run
+
+    one = replace(TINY, stages=(replace(TINY.stages[0], epochs=1),))
+    ends: list[list[np.ndarray]] = []
+    kept = _Fitting.run_stage
+
+    def watched(fitting, *arguments):
+        kept(fitting, *arguments)
+        ends.append(fitting.average)
+
+    def cut(sentence: str) -> None:
+        if sentence.startswith("joint run 2 1/1"):
+            raise PowerCut
+
+    soup = replace(one, soup=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_Fitting, "run_stage", watched)
+        go(films, tmp_path / "whole", soup)
+    assert not all(np.allclose(a, b) for a, b in zip(*ends, strict=True))
+    with pytest.raises(PowerCut):
+        go(films, tmp_path / "cut", soup, say=cut)
+    go(films, tmp_path / "cut", soup, resume=True)
+    whole, resumed = (load_run(tmp_path / name).model.get_weights() for name in ("whole", "cut"))
+    for first, second, a, b in zip(*ends, whole, resumed, strict=True):
+        np.testing.assert_allclose(a, (first + second) / 2, atol=1e-6)
+        np.testing.assert_allclose(b, a, atol=1e-5)
+
+
+@pytest.mark.train
 def test_unreadable_films_among_good_ones_are_named_and_the_rest_is_trained_on(eager, tmp_path, capsys):
     """A film of train and one of val: both left out, said once, and exit code 3 with a finished run."""
     from edge_pneumo import cli
