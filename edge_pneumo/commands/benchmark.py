@@ -17,6 +17,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "floor": ("edge_pneumo.commands.floor:floor", "What no implementation can beat: the cost of the bytes."),
     "arm": ("edge_pneumo.commands.arm:arm", "Count instructions on emulated Raspberry Pis (not time)."),
     "systems": ("edge_pneumo.commands.systems:systems", "The reference report's systems, measured alike."),
+    "study": (
+        "edge_pneumo.commands.benchmark_study:study",
+        "Ways of training compared: ablation, learning curve.",
+    ),
 }
 
 

@@ -28,8 +28,8 @@ def lines(text: str) -> list[dict]:
 
 
 def command(*args: object, **kwargs) -> subprocess.Popen[bytes]:
-    """`edge-pneumo predict` as a program of its own, which hears Ctrl-C even where these tests run in a shell's background:
-    there SIGINT is ignored, and children inherit that."""
+    """`edge-pneumo predict` as a program of its own, which hears Ctrl-C even where these tests run in a shell's
+    background: there SIGINT is ignored, and children inherit that."""
     return subprocess.Popen(
         [sys.executable, "-m", "edge_pneumo", "predict", *map(str, args), "--model", MODEL],
         stdout=kwargs.pop("stdout", subprocess.PIPE),

@@ -33,20 +33,6 @@ def films(tmp_path_factory):
     return load_dataset(folder)
 
 
-@pytest.fixture(scope="module")
-def eager():
-    """Tracing the graph is the slow part of a run of four steps."""
-    from edge_pneumo.train.run import require_tensorflow
-
-    pytest.importorskip("tensorflow", reason="needs the extra `train`")
-    require_tensorflow()
-    import tensorflow as tf
-
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
 def go(films, out, config=TINY, **options):
     from edge_pneumo.train.fit import train_detector
 

@@ -1,0 +1,116 @@
+"""`benchmark study`: variants, shares, folds, and the table of a small real study."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edge_pneumo.errors import UsageFault
+from edge_pneumo.train.config import preset
+from edge_pneumo.train.data.index import load_dataset
+from edge_pneumo.train.data.phantom import make_phantom
+from edge_pneumo.train.study import Films, Variant, _share, folded, read_study, run_study, to_markdown
+
+STUDY = """
+name = "small"
+title = "A small study"
+base = "quick"
+seeds = [0, 1]
+[[variants]]
+name = "as it is"
+start = "none"
+recipe = { size_px = 64, alpha = 0.35, head_channels = 16 }
+stage = { epochs = 1, batch_size = 32 }
+[[variants]]
+name = "half the films"
+start = "none"
+share = 0.5
+recipe = { size_px = 64, alpha = 0.35, head_channels = 16 }
+stage = { epochs = 1, batch_size = 32 }
+"""
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("films")
+    make_phantom(folder, 60, size_px=128)
+    return load_dataset(folder)
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "study.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_variant_changes_only_what_it_names():
+    base = preset("default")
+    config = Variant("x", recipe={"augment": {"flip": 0.0}}, stage={"epochs": 3}).config(base, 5, False)
+    assert config.augment.flip == 0.0 and config.augment.rotate_deg == base.augment.rotate_deg
+    assert (config.seed, config.stages[-1].epochs, config.stages[0]) == (5, 3, base.stages[0])
+    assert [s.name for s in Variant("x").config(base, 0, True).stages] == ["joint"]
+    assert [s.name for s in Variant("x", masked=False).config(base, 0, False).stages] == ["joint"]
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("name = 1 = 2", "not valid TOML"),
+        ('name = "x"\ntitle = "x"', "names that differ"),
+        ('name = "x"\ntitle = "x"\ncolour = 1', "colour"),
+        ('name = "x"\ntitle = "x"\n[[variants]]\nname = "a"\nshare = 0.0', "share must be over 0"),
+        ('name = "x"\ntitle = "x"\n[[variants]]\nname = "a"\nrecipe = { size = 3 }', "unknown field size"),
+        ('name = "x"\ntitle = "x"\n[[variants]]\nname = "a"\n[[variants]]\nname = "A!"', "names that differ"),
+        ('name = "x"\ntitle = "x"\nfolds = 1\n[[variants]]\nname = "a"', "folds must be"),
+    ],
+)
+def test_a_study_that_cannot_be_run_is_refused_before_anything_is_trained(tmp_path, text, match):
+    with pytest.raises(UsageFault, match=match):
+        read_study(written(tmp_path, text))
+
+
+def test_shares_are_nested_by_patient_and_leave_val_alone(films):
+    half, quarter = _share(films, 0.5), _share(films, 0.25)
+    names = [{film.film_id for film in one if film.split == "train"} for one in (quarter, half, films)]
+    assert names[0] < names[1] < names[2]
+    assert [f.film_id for f in half if f.split == "val"] == [f.film_id for f in films if f.split == "val"]
+
+
+def test_folds_judge_each_film_once_and_no_patient_twice(films):
+    pytest.importorskip("sklearn", reason="folds need the extra bench")
+    judged = []
+    for fold in range(3):
+        cut = folded(films, 3, fold)
+        train, val = cut.split("train"), cut.split("val")
+        assert not {f.group for f in train} & {f.group for f in val}
+        judged += [film.film_id for film in val]
+    assert sorted(judged) == sorted(film.film_id for film in films if film.split in ("train", "val"))
+
+
+@pytest.mark.train
+def test_a_study_trains_judges_and_goes_on_where_it_stood(films, eager, tmp_path):
+    study = read_study(written(tmp_path, STUDY))
+    work, out = tmp_path / "work", tmp_path / "study.json"
+
+    class PowerCut(BaseException):
+        pass
+
+    def cut(sentence: str) -> None:
+        if sentence.startswith("half the films, seed 1"):
+            raise PowerCut
+
+    with pytest.raises(PowerCut):
+        run_study(study, Films(films), work, out, cut)
+    assert [len(row["runs"]) for row in json.loads(out.read_text())["variants"]] == [2, 1]
+    said: list[str] = []
+    result = run_study(study, Films(films), work, out, said.append)
+    assert sum(sentence.startswith("detector:") for sentence in said) == 1  # only what was missing is trained
+    assert result == json.loads(out.read_text())
+    first, second = (row["figures"]["auc"] for row in result["variants"])
+    runs = [run["auc"] for run in result["variants"][1]["runs"]]
+    assert first["difference"] is None and second["seeds"] == 2
+    assert second["mean"] == pytest.approx(sum(runs) / 2, abs=1e-4)
+    assert second["difference"] == pytest.approx(second["mean"] - first["mean"], abs=2e-4)
+    assert f"| half the films | 2 | {second['mean']:.3f}" in to_markdown(result)
