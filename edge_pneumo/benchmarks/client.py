@@ -117,7 +117,7 @@ class Measurer:
             return answer
         if answer["kind"] == "refused":
             raise ERRORS.get(answer["exit_code"], EdgePneumoError)(answer["reason"])
-        raise CannotRun(answer["reason"])
+        raise CannotRun(answer["reason"], answer.get("exit_code", 2))
 
     def _epitaph(self) -> str:
         """Why the process died, from its exit code and the end of its log."""

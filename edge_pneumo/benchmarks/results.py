@@ -90,7 +90,13 @@ def check(data: Any, what: str) -> dict[str, Any]:
     if not isinstance(schema, int) or schema > SCHEMA:
         raise InputRefused(f"{what}: schema {schema!r}; this version reads up to {SCHEMA}. Upgrade edge-pneumo.")
     entries = [_check_entry(entry, f"{what}: results[{index}]") for index, entry in enumerate(data["results"])]
-    return {"created": None, "films": {}, "settings": {}, **data, "schema": SCHEMA, "results": entries}
+    named = {key: one_line(data[key]) for key in ("label", "command") if data.get(key) is not None}
+    return {"created": None, "films": {}, "settings": {}, **data, **named, "schema": SCHEMA, "results": entries}
+
+
+def one_line(name: Any) -> str:
+    """A name as one line without control characters: it goes into tables, charts and terminals."""
+    return " ".join("".join(c if c.isprintable() else " " for c in str(name)).split())
 
 
 def _check_entry(entry: Any, what: str) -> dict[str, Any]:
@@ -116,6 +122,8 @@ def _check_entry(entry: Any, what: str) -> dict[str, Any]:
         **entry,
         "model": model if isinstance(model, dict) else {"name": str(model or "unknown")},
     }
+    if "name" in entry["model"]:
+        entry["model"] = {**entry["model"], "name": one_line(entry["model"]["name"])}
     if entry["status"] != "ok":
         return entry
     stages = entry.get("stages_ms")

@@ -99,9 +99,8 @@ def measure_job(
             measurement.entry |= {"films_per_second": offline["films_per_second"], "offline": offline}
         return measurement
     except CannotRun as error:
-        return Measurement(
-            {**base, "model": {"name": Path(job.model).name}, "status": "cannot-run", "reason": str(error)}
-        )
+        why = {"status": "cannot-run", "reason": str(error), "exit_code": error.exit_code}
+        return Measurement({**base, "model": {"name": Path(job.model).name}, **why})
 
 
 def _measure_open(measurer: Measurer, settings: Settings, collect: bool, progress: Progress) -> Measurement:

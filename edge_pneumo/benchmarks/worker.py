@@ -158,7 +158,7 @@ def serve(requests: IO[str], answers: IO[str]) -> None:
         try:
             answer = {"ok": True, **operations[request["op"]](request)}
         except CannotRun as error:
-            answer = {"ok": False, "kind": "cannot-run", "reason": str(error)}
+            answer = {"ok": False, "kind": "cannot-run", "exit_code": error.exit_code, "reason": str(error)}
         except EdgePneumoError as error:
             answer = {"ok": False, "kind": "refused", "exit_code": error.exit_code, "reason": str(error)}
         except Exception as error:  # a process boundary: a foreign runtime may raise anything

@@ -51,6 +51,24 @@ class Counts(click.ParamType):
         return tuple(dict.fromkeys(int(word) for word in words))
 
 
+def check_model(model: str) -> None:
+    """Refuse a model that is not there, or a folder that is no RUN, before anything is measured.
+
+    Raises
+    ------
+    UsageFault : says what was found.
+    """
+    from edge_pneumo.errors import UsageFault
+
+    path = Path(model)
+    if model == "default" or path.is_file() or (path / "config.json").is_file():
+        return
+    found = "a folder without config.json, so no training run" if path.is_dir() else "nothing"
+    raise UsageFault(
+        f"--model {model}: expected `default`, a model file or a RUN folder made by `edge-pneumo train`; found {found}."
+    )
+
+
 def progress_line() -> Callable[[str], None]:
     """Progress on stderr: one line that rewrites itself on a terminal, a plain line for each new subject elsewhere."""
     if sys.stderr.isatty():

@@ -12,6 +12,7 @@ from edge_pneumo.commands.benchmark_options import (
     RUN_LOADER,
     Counts,
     Names,
+    check_model,
     command_line,
     end_progress,
     gather_films,
@@ -159,6 +160,8 @@ def run(
 
     if min_seconds > max_seconds:
         raise UsageFault(f"--min-seconds {min_seconds:g} is more than --max-seconds {max_seconds:g}")
+    for model in models:
+        check_model(model)
     rule = StopRule(relative_interval, min_seconds, max_seconds)
     settings = Settings(rule, cold_starts=cold_starts, offline_seconds=offline_seconds, jobs=jobs, minutes=minutes)
     progress = progress_line()
@@ -175,4 +178,8 @@ def run(
     click.echo(f"wrote {out}; next: edge-pneumo benchmark report {out} -o report.html", err=True)
     if result["refused"]:
         click.echo(f"{len(result['refused'])} films were refused; the reasons are in {out}", err=True)
+    if result["results"] and all(row["status"] != "ok" for row in result["results"]):
+        click.echo("nothing could be measured; the reasons are in the table", err=True)
+        click.get_current_context().exit(max(row.get("exit_code", 2) for row in result["results"]))
+    if result["refused"]:
         click.get_current_context().exit(3)

@@ -11,12 +11,14 @@ from bench_results import cannot_run, entry, result, sustained
 
 from edge_pneumo.benchmarks.report import ReportOptions, render_report
 from edge_pneumo.benchmarks.report.agreement import agreements
-from edge_pneumo.benchmarks.report.charts import pareto_front
+from edge_pneumo.benchmarks.report.charts import pareto_front, shortened
 from edge_pneumo.benchmarks.report.clinic import cost_row, waiting_s
 from edge_pneumo.benchmarks.report.filters import digits
+from edge_pneumo.benchmarks.report.sustained import sustained_row
 from edge_pneumo.benchmarks.report.verdict import best_entry
 from edge_pneumo.benchmarks.report.view import distinct_labels
 from edge_pneumo.benchmarks.results import check
+from edge_pneumo.benchmarks.tables import to_markdown
 
 pytest.importorskip("matplotlib", reason="the report needs the extra bench")
 pytest.importorskip("jinja2", reason="the report needs the extra bench")
@@ -121,6 +123,59 @@ def test_names_are_escaped_and_extra_sections_are_not(page):
     assert "Pi &lt;4&gt; &amp; co" in page
     assert "<4>" not in re.sub(r"<script.*?</script>", "", page, flags=re.S)
     assert "<p id='mark'>curves</p>" in page
+
+
+NAMES = [
+    "$5 board, $x_{",
+    "$\\frac{$",
+    "A" * 200,
+    "日本語 ünï",
+    "two\nlines\x1b[31m\x00",
+    "<!--<script>",
+    "_hidden",
+    " ",
+    "|",
+]
+
+
+@pytest.mark.filterwarnings("error")
+def test_any_name_makes_a_page():
+    results = []
+    for name in NAMES:
+        rows = [entry(4, auc=0.9, sustained=sustained()), entry(3, threads=2), entry(5, precision="float32")]
+        for row in rows:
+            row["model"]["name"] = name
+        results.append(check(result(name, rows), "a"))
+    html = render_report(results)
+    assert "\x1b" not in html and "\x00" not in html and "<!--<script" not in html
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in to_markdown(results).splitlines()} == {13}
+
+
+def test_a_long_name_is_cut_behind_the_number(page):
+    html = render_report([check(result("B" * 300, [entry(4.25)]), "a"), check(result("other", [entry(5)]), "b")])
+    assert shortened("x" * 50, 10) == "x" * 9 + "…" and shortened("short", 10) == "short"
+    assert re.search(r"\b4\.\d\d ms · detector int8 · cpu · 1 thread · B+…", html)
+
+
+def test_sustained_load_shows_heat_clock_and_throttling():
+    hot = sustained()
+    for point in hot["points"][60:]:
+        point |= {"clock_mhz": 1200, "throttle": ["throttled now", "throttling has occurred"]}
+    row = sustained_row("pi", check(result("pi", [entry(17, sustained=hot)]), "a")["results"][0])
+    assert row["clock_mhz"] == [1200, 1800] and (row["throttled"], row["intervals"]) == (40, 100)
+    assert row["hottest_c"] == max(point["temperature_c"] for point in hot["points"])
+    html = render_report([check(result("pi", [entry(17, sustained=hot)]), "a")])
+    assert html.count(">MHz</text>") == 2 and html.count(">°C</text>") == 2, "both panels, wide and narrow"
+    quiet = {"points": [{"time_s": 1.0, "p50_ms": 2.0, "temperature_c": None}], "minutes": 1}
+    row = sustained_row("vm", check(result("vm", [entry(2, sustained=quiet)]), "a")["results"][0])
+    assert (row["hottest_c"], row["clock_mhz"], row["throttled"]) == (None, None, None)
+
+
+def test_made_up_films_are_named_where_others_are_real():
+    real, drawn = result("a", [entry(4)]), result("b", [entry(5)])
+    drawn["films"] = {"source": "phantom", "n": 24}
+    assert "made-up films (b): the times" in render_report([check(real, "a"), check(drawn, "b")])
+    assert "made-up films: the times" in render_report([check(drawn, "b")])
 
 
 def test_software_gpu_is_shown_but_never_drawn_or_recommended(page):

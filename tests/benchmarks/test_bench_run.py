@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from bench_results import cannot_run, entry
 
-from edge_pneumo.benchmarks.backends import BACKENDS, CannotRun, open_backend
+from edge_pneumo.benchmarks.backends import BACKENDS, CannotRun, onnx_runtime, open_backend
 from edge_pneumo.benchmarks.client import Measurer
 from edge_pneumo.benchmarks.films import films_in
 from edge_pneumo.benchmarks.job import Job
@@ -298,13 +299,27 @@ def test_accuracy_is_what_evaluate_says_of_the_same_films(tmp_path, capsys):
         (["--threads", "two"], "whole numbers of 1 or more"),
         (["--min-seconds", "9", "--max-seconds", "1"], "is more than --max-seconds"),
         (["--films", "x", "--data", "y"], "not both"),
+        (["--model", "."], "a folder without config.json, so no training run"),
+        (["--model", "default", "--model", "nowhere.tflite"], "--model nowhere.tflite: expected .*; found nothing"),
     ],
 )
 def test_wrong_options_end_with_2(tmp_path, capsys, option, match):
     with pytest.raises(SystemExit) as end:
         main(["benchmark", "run", "-o", str(tmp_path / "r.json"), *option])
     assert end.value.code == 2
-    assert match in capsys.readouterr().err
+    assert re.search(match, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(("backend", "code"), [("keras", 2), ("onnxruntime", 4)])
+def test_where_nothing_could_be_measured_the_exit_code_says_so(tmp_path, capsys, monkeypatch, backend, code):
+    monkeypatch.setattr(onnx_runtime, "find_spec", lambda package: None)
+    out = tmp_path / "r.json"
+    command = ["benchmark", "run", "-o", str(out), "--model", TINY, "--backend", backend, "--limit", "2"]
+    with pytest.raises(SystemExit) as end:
+        main(command)
+    assert end.value.code == code
+    assert "nothing could be measured" in capsys.readouterr().err
+    assert {row["status"] for row in read_result(out)["results"]} == {"cannot-run"}
 
 
 @pytest.mark.parametrize("command", [[], ["run"], ["report"], ["compare"], ["peers"]])

@@ -34,9 +34,14 @@ BACKENDS: dict[str, tuple[str, str]] = {
 
 
 class CannotRun(EdgePneumoError):
-    """This backend cannot run this model on this machine; the message says why."""
+    """This backend cannot run this model on this machine; the message says why.
 
-    exit_code = 2
+    Where an extra is missing, `exit_code` is 4, and the message names the pip command.
+    """
+
+    def __init__(self, message: str, exit_code: int = 2) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class Network(Protocol):

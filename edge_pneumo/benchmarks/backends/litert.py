@@ -73,7 +73,7 @@ def open_litert(job: Job) -> Opened:
     bundle = open_model_file(job)
     if job.batch > 1:
         if job.backend != "cpu":
-            raise CannotRun(f"a batch of {job.batch} is measured with the cpu backend only; add --batch 1")
+            raise CannotRun(f"{job.backend} runs one film at a time, a batch of {job.batch} is for cpu; add --batch 1")
         return opened(bundle, PlainLiteRT(bundle.tflite, bundle.input_spec, job), "ai-edge-litert (resized input)")
     kernels = "builtin" if job.backend == "cpu-no-xnnpack" else "default"
     backend = "cpu" if job.backend == "cpu-no-xnnpack" else job.backend
@@ -82,7 +82,7 @@ def open_litert(job: Job) -> Opened:
             bundle.tflite, spec=bundle.input_spec, backend=backend, threads=job.threads, kernels=kernels
         )
     except (BackendUnavailable, MissingExtra) as error:
-        raise CannotRun(str(error)) from error
+        raise CannotRun(str(error), 4 if isinstance(error, MissingExtra) else 2) from error
     return opened(bundle, EngineNetwork(engine), engine.runtime, backend == "gpu" and software_vulkan() is not None)
 
 
@@ -142,5 +142,5 @@ def open_plain(job: Job) -> Opened:
     try:
         network = PlainLiteRT(bundle.tflite, bundle.input_spec, job)
     except ImportError as error:
-        raise CannotRun("ai-edge-litert is not installed. Run: pip install ai-edge-litert") from error
+        raise CannotRun("ai-edge-litert is not installed. Run: pip install ai-edge-litert", 4) from error
     return opened(bundle, network, f"ai-edge-litert {package_version('ai-edge-litert')}")

@@ -93,7 +93,7 @@ def check_possible(job: Job) -> None:
         raise CannotRun("the converted ONNX model has a fixed batch of 1; add --batch 1")
     for package in ("onnxruntime", "tf2onnx", "tensorflow"):
         if find_spec(package) is None:
-            raise CannotRun(f"{package} is not installed. Run: pip install 'edge-pneumo[peers,train]'")
+            raise CannotRun(f"{package} is not installed. Run: pip install 'edge-pneumo[peers,train]'", 4)
 
 
 def open_onnxruntime(job: Job) -> Opened:

@@ -62,7 +62,7 @@ def open_openvino(job: Job) -> Opened:
     try:
         from openvino import get_version
     except ImportError as error:
-        raise CannotRun("OpenVINO is not installed. Run: pip install 'edge-pneumo[peers]'") from error
+        raise CannotRun("OpenVINO is not installed. Run: pip install 'edge-pneumo[peers]'", 4) from error
     return opened(
         bundle, OpenVinoNetwork(bundle.tflite, bundle.input_spec, job), f"openvino {get_version().split('-')[0]}"
     )

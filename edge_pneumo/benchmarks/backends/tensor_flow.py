@@ -70,7 +70,7 @@ def load_run(job: Job, cuda: bool) -> tuple[Any, str, dict[str, Any]]:
     try:
         import tensorflow as tf
     except ImportError as error:
-        raise CannotRun("TensorFlow is not installed. Run: pip install 'edge-pneumo[train]'") from error
+        raise CannotRun("TensorFlow is not installed. Run: pip install 'edge-pneumo[train]'", 4) from error
     devices = tf.config.list_physical_devices("GPU")
     if cuda and not devices:
         raise CannotRun(

@@ -62,5 +62,5 @@ def render_report(
         view=view,
         charts=charts.draw_all(view),
         extra_sections=list(extra_sections),
-        numbers=json.dumps(view, ensure_ascii=False).replace("</", "<\\/"),
+        numbers=json.dumps(view, ensure_ascii=False).replace("<", "\\u003c"),  # "<!--<script" would eat the page
     )

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from edge_pneumo.benchmarks.report.filters import digits
+from edge_pneumo.benchmarks.report.sustained import PANELS, throttled, told
 
 # Colours that matplotlib writes, and the CSS variables that replace them.
 INK, MUTED, RULE, PAPER = "#010101", "#020202", "#030303", "#040404"
@@ -30,6 +32,7 @@ STAGE_NAMES = {
 }
 SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a device may be called "$5 board"
     "font.family": "sans-serif",
     "font.size": 8.5,
     "text.color": INK,
@@ -55,13 +58,26 @@ Draw = Callable[[Any, float], None]
 def draw_all(view: dict[str, Any]) -> dict[str, dict[str, str] | None]:
     """SVG text by chart, {"wide", "narrow"} each; None where there is nothing to draw."""
     latency = [row for row in view["latency"] if not row["software"]]
+    models = {(row["model"], row["precision"]) for row in view["pareto"]}
     plans: dict[str, tuple[bool, Draw, float]] = {
         "latency": (bool(latency), lambda fig, w: _latency(fig, latency, w), 0.5 + 0.46 * len(latency)),
         "stages": (bool(latency), lambda fig, w: _stages(fig, latency, w), 0.95 + 0.46 * len(latency)),
-        "pareto": (len(view["pareto"]) > 0, lambda fig, w: _pareto(fig, view["pareto"]), 3.2),
-        "threads": (bool(view["threads"]), lambda fig, w: _threads(fig, view["threads"], w), 2.9),
-        "sustained": (bool(view["sustained"]), lambda fig, w: _sustained(fig, view["sustained"]), 3.4),
-        "agreement": (bool(view["agreement"]), lambda fig, w: _agreement(fig, view["agreement"]), 3.4),
+        "pareto": (len(view["pareto"]) > 0, lambda fig, w: _pareto(fig, view["pareto"]), 3.2 + legend(len(models))),
+        "threads": (
+            bool(view["threads"]),
+            lambda fig, w: _threads(fig, view["threads"], w),
+            2.9 + legend(len(view["threads"])),
+        ),
+        "sustained": (
+            bool(view["sustained"]),
+            lambda fig, w: _sustained(fig, view["sustained"]),
+            2.4 + len(told(view["sustained"])) + legend(len(view["sustained"])),
+        ),
+        "agreement": (
+            bool(view["agreement"]),
+            lambda fig, w: _agreement(fig, view["agreement"]),
+            3.4 + legend(len(view["agreement"])),
+        ),
     }
     several = len({row["device"] for row in latency}) > 1
     taller = 0.16 * len(latency) * several  # inches, for names of two lines
@@ -79,6 +95,11 @@ def draw_all(view: dict[str, Any]) -> dict[str, dict[str, str] | None]:
     return drawn
 
 
+def legend(lines: int) -> float:
+    """Inches that a legend of more than four lines takes, or it would leave no room for the picture."""
+    return 0.18 * max(0, lines - 4)
+
+
 def figure_svg(draw: Draw, width: float, height: float, salt: str) -> str:
     """Run `draw(figure, width)` and return its SVG with CSS colours and no ids that another chart might have."""
     import matplotlib
@@ -88,9 +109,10 @@ def figure_svg(draw: Draw, width: float, height: float, salt: str) -> str:
         figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure, width)
         out = io.StringIO()
-        figure.savefig(
-            out, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
-        )
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        with warnings.catch_warnings():  # the browser has the fonts that matplotlib misses
+            warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+            figure.savefig(out, format="svg", transparent=True, metadata=nothing)
     return themed(out.getvalue(), salt)
 
 
@@ -118,15 +140,25 @@ def _axes_for_bars(figure: Any, rows: Sequence[dict[str, Any]]) -> Any:
 
 
 def _label(axes: Any, row: dict[str, Any], index: int, many: bool, width: float) -> None:
-    """A bar's name above it: two lines where the picture is narrow and devices are to be told apart."""
-    words = f"{row['name']}:  {digits(row['p50'])} ms"
-    if many:
-        words = row["device"] + (" · " if width == WIDE else "\n") + words
-    if row["unstable"]:
-        words += "  (unstable)"
+    """A bar's number and name above it: two lines where the picture is narrow and devices are to be told apart.
+
+    The number comes first, since a long name is cut at the end of the line.
+    """
+    room = 130 if width == WIDE else 62  # letters of a line
+    words = f"{digits(row['p50'])} ms{' (unstable)' if row['unstable'] else ''} · {row['name']}"
+    if many and width == WIDE:
+        words = f"{words} · {row['device']}"
+    elif many:
+        words = f"{shortened(row['device'], room)}\n{shortened(words, room)}"
+    words = words if "\n" in words else shortened(words, room)
     place = {"xytext": (0, 1.5), "textcoords": "offset points", "va": "bottom"}
     note = axes.annotate(words, (0, index - 0.3), fontsize=7.8, **place)
     note.set_in_layout(False)  # or a long name would squeeze the bars
+
+
+def shortened(text: str, letters: int) -> str:
+    """`text`, or its beginning and an ellipsis, so that it is no longer than `letters`."""
+    return text if len(text) <= letters else text[: letters - 1].rstrip() + "…"
 
 
 def _latency(figure: Any, rows: Sequence[dict[str, Any]], width: float) -> None:
@@ -182,7 +214,9 @@ def _pareto(figure: Any, rows: Sequence[dict[str, Any]]) -> None:
     front = pareto_front([(row["p50"], row["auc"]) for row in rows])
     axes.plot([x for x, _ in front], [y for _, y in front], color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=3)
     for index, (model, precision) in enumerate(names):
-        axes.scatter([], [], s=40, color=SERIES[index % len(SERIES)], label=f"{model} {precision}", linewidths=0)
+        axes.scatter(
+            [], [], s=40, color=SERIES[index % len(SERIES)], label=shortened(f"{model} {precision}", 60), linewidths=0
+        )
     figure.legend(loc="outside upper left", handlelength=1, labelcolor=INK)
     axes.set(xlabel="median milliseconds a film", ylabel="AUC (line: 95 % interval)")
     if max(row["p50"] for row in rows) > 5 * min(row["p50"] for row in rows):
@@ -216,7 +250,7 @@ def _threads(figure: Any, lines: Sequence[dict[str, Any]], width: float) -> None
             marker="o",
             markersize=4,
             color=SERIES[index % len(SERIES)],
-            label=label,
+            label=shortened(label, 60),
         )
     axes.set_xscale("log", base=2)
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
@@ -227,24 +261,26 @@ def _threads(figure: Any, lines: Sequence[dict[str, Any]], width: float) -> None
 
 
 def _sustained(figure: Any, runs: Sequence[dict[str, Any]]) -> None:
-    """Latency over time under constant load, and temperature below where the system tells it."""
-    heat = any(point["temperature_c"] is not None for run in runs for point in run["points"])
-    top, *below = figure.subplots(1 + heat, 1, sharex=True, squeeze=False)[:, 0]
+    """Latency over time under constant load; below it temperature and clock where the system tells them.
+
+    A cross on the time axis is an interval in which the board throttled.
+    """
+    panels = told(runs)
+    top, *below = figure.subplots(1 + len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for index, run in enumerate(runs):
-        minutes = [point["time_s"] / 60 for point in run["points"]]
-        colour = SERIES[index % len(SERIES)]
-        top.plot(
-            minutes,
-            [point["p50_ms"] for point in run["points"]],
-            color=colour,
-            label=f"{run['device']} · {run['name']}",
-        )
-        for axes in below:
-            axes.plot(minutes, [point["temperature_c"] for point in run["points"]], color=colour)
+        colour, points = SERIES[index % len(SERIES)], run["points"]
+        minutes = [point["time_s"] / 60 for point in points]
+        name = shortened(f"{run['device']} · {run['name']}", 60)
+        top.plot(minutes, [point["p50_ms"] for point in points], color=colour, label=name)
+        slowed = [x for x, point in zip(minutes, points, strict=True) if throttled(point)]
+        if slowed:
+            top.plot(slowed, [0] * len(slowed), "x", color=colour, markersize=5, clip_on=False)
+        for axes, key in zip(below, panels, strict=True):
+            axes.plot(minutes, [point.get(key) for point in points], color=colour)
     top.set_ylim(0, None)
     top.set_ylabel("median ms a film")
-    for axes in below:
-        axes.set_ylabel("°C")
+    for axes, key in zip(below, panels, strict=True):
+        axes.set_ylabel(PANELS[key])
     (below or [top])[-1].set_xlabel("minutes under load")
     figure.legend(loc="outside upper left", handlelength=1.4, labelcolor=INK)
 
@@ -260,7 +296,7 @@ def _agreement(figure: Any, found: Sequence[dict[str, Any]]) -> None:
             color=SERIES[index % len(SERIES)],
             alpha=0.75,
             linewidths=0,
-            label=pair["device"],
+            label=shortened(pair["device"], 60),
         )
         axes.axhline(pair["thresholds"][1], color=MUTED, linewidth=0.7, linestyle=(0, (4, 3)))
         axes.axvline(pair["thresholds"][0], color=MUTED, linewidth=0.7, linestyle=(0, (4, 3)))

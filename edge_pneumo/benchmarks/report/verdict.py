@@ -57,8 +57,12 @@ def verdict_sentences(
                 f"Unstable rows: {len(shaky)} of {total}. They should not be quoted; each says why.",
             )
         )
-    if any(r["films"].get("source") == "phantom" for r in results):
-        said.append(_say("plain", "Measured on made-up films: the times are real, and nothing is said about accuracy."))
+    made_up = [r["label"] for r in results if r["films"].get("source") == "phantom"]
+    if made_up:
+        whose = "" if len(made_up) == len(results) else f" ({', '.join(made_up)})"
+        said.append(
+            _say("plain", f"Measured on made-up films{whose}: the times are real, and nothing is said about accuracy.")
+        )
     return said
 
 

@@ -9,6 +9,7 @@ from edge_pneumo.benchmarks.pipeline import STAGES
 from edge_pneumo.benchmarks.report.agreement import agreements
 from edge_pneumo.benchmarks.report.clinic import clinic_row, cost_row
 from edge_pneumo.benchmarks.report.options import ReportOptions
+from edge_pneumo.benchmarks.report.sustained import sustained_row
 from edge_pneumo.benchmarks.report.verdict import best_entry, verdict_sentences
 from edge_pneumo.benchmarks.results import describe, entry_key
 from edge_pneumo.benchmarks.tables import metric
@@ -52,7 +53,7 @@ def build_view(results: Sequence[dict[str, Any]], options: ReportOptions) -> dic
         "pareto": [row for row in rows if row.get("auc") is not None and not row["software"]],
         "threads": thread_scaling(rows),
         "sustained": [
-            _sustained(result["label"], entry)
+            sustained_row(result["label"], entry)
             for result in results
             for entry in result["results"]
             if entry["sustained"]
@@ -187,19 +188,3 @@ def thread_scaling(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         for (device, model, precision, backend), points in lines.items()
         if len({threads for threads, _ in points}) > 1
     ]
-
-
-def _sustained(label: str, entry: dict[str, Any]) -> dict[str, Any]:
-    points = entry["sustained"]["points"]
-    third = max(1, len(points) // 3)
-    first = sorted(point["p50_ms"] for point in points[:third])[third // 2]
-    last = sorted(point["p50_ms"] for point in points[-third:])[third // 2]
-    return {
-        "device": label,
-        "name": describe(entry),
-        "minutes": entry["sustained"]["minutes"],
-        "points": points,
-        "first_ms": first,
-        "last_ms": last,
-        "change": round(last / first - 1, 4) if first else 0.0,
-    }
