@@ -19,7 +19,8 @@ Needs Linux with Debian's qemu-user (QEMU 7 or 8) and gcc. How it works, and wha
 )
 @click.option(
     "--model", "models", metavar="MODEL", multiple=True, default=("default",), show_default=True,
-    help="Model file; may be given several times (int8 and float32 of one network).",
+    help="Model file; may be given several times (int8 and float32 of one network). Of a .tflite that is not ours, "
+    "the network alone is counted.",
 )  # fmt: skip
 @click.option(
     "--film", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -33,6 +34,7 @@ Needs Linux with Debian's qemu-user (QEMU 7 or 8) and gcc. How it works, and wha
     help="Only this board.  [default: all]",
 )
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Also write the counts as JSON.")
+@click.option("--markdown", type=click.Path(path_type=Path), help="Also write the tables as a Markdown page.")
 @click.option(
     "--against", type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Earlier counts (JSON): end with exit code 5 if a row differs by more than 0.1 %.",
@@ -46,8 +48,8 @@ Needs Linux with Debian's qemu-user (QEMU 7 or 8) and gcc. How it works, and wha
     help="How to print.",
 )  # fmt: skip
 def arm(
-    models: tuple[str, ...], film: Path, boards: tuple[str, ...], out: Path | None, against: Path | None,
-    work_dir: Path | None, output_format: str,
+    models: tuple[str, ...], film: Path, boards: tuple[str, ...], out: Path | None,
+    markdown: Path | None, against: Path | None, work_dir: Path | None, output_format: str,
 ) -> None:  # fmt: skip
     """Count instructions on emulated Raspberry Pi 3, 4 and 5.
 
@@ -58,28 +60,33 @@ def arm(
     import json
 
     from edge_pneumo.benchmarks.arm import count
+    from edge_pneumo.benchmarks.arm.against import compare, read_counts, same_conditions
+    from edge_pneumo.benchmarks.arm.table import to_markdown, to_text
     from edge_pneumo.benchmarks.arm.userland import build
     from edge_pneumo.edge_runtime.files import atomic_write
     from edge_pneumo.errors import VerificationFailed
 
+    earlier = read_counts(against) if against else None
     click.echo("building the emulated boards (once: about 200 MB of packages) ...", err=True)
     works = dict.fromkeys(boards or ("pi3", "pi4", "pi5"), count.WORKS)
     result = count.measure(build(work_dir), models, film, works, progress=lambda line: click.echo(line, err=True))
-    if output_format == "json":
-        click.echo(json.dumps(result, indent=1))
-    else:
-        click.echo(count.to_text(result))
-    if out is not None:
-        with atomic_write(out, "w") as stream:
-            stream.write(json.dumps(result, indent=1) + "\n")
-        click.echo(f"wrote {out}", err=True)
-    if against is not None:
-        committed = json.loads(against.read_text("utf-8"))
-        why_not = count.same_conditions(result, committed)
-        if why_not:
-            click.echo(f"NOT COMPARED with {against}: other versions ({why_not})", err=True)
-            return
-        differences = count.compare(result, committed)
-        if differences:
-            raise VerificationFailed("instruction counts changed:\n" + "\n".join(differences))
-        click.echo(f"every row within 0.1 % of {against}", err=True)
+    as_json = json.dumps(result, indent=1)
+    click.echo(as_json if output_format == "json" else to_text(result))
+    for path, text in ((out, as_json + "\n"), (markdown, to_markdown(result))):
+        if path is not None:
+            with atomic_write(path, "w") as stream:
+                stream.write(text)
+            click.echo(f"wrote {path}", err=True)
+    if earlier is None:
+        return
+    if why_not := same_conditions(result, earlier):
+        click.echo(f"NOT COMPARED with {against}: other versions ({why_not})", err=True)
+        return
+    comparison = compare(result, earlier)
+    for line in comparison.left_out:
+        click.echo(line, err=True)
+    if comparison.changed:
+        raise VerificationFailed("instruction counts changed:\n" + "\n".join(comparison.changed))
+    if not comparison.compared:
+        raise VerificationFailed(f"{against}: no row has the same board, work and network: nothing was compared")
+    click.echo(f"{len(comparison.compared)} rows within 0.1 % of {against}", err=True)

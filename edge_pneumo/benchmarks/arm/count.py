@@ -6,6 +6,7 @@ things: to see which kernels run (dot products on the Pi 5), and to notice when 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -15,13 +16,11 @@ from typing import Any
 
 from edge_pneumo.benchmarks.arm.boards import BOARDS
 from edge_pneumo.benchmarks.arm.estimate import estimate_ms
+from edge_pneumo.benchmarks.arm.subject import open_subject
 from edge_pneumo.benchmarks.arm.userland import PROJECT, Emulator, EmulatorUnavailable
-from edge_pneumo.edge_runtime.bundle import open_bundle
-from edge_pneumo.errors import VerificationFailed
 
 UNIT = "instructions, not time"
 CLASSES = ("total", "load_store", "branch", "integer", "vector", "dot", "wide_multiply", "fused_float", "other")
-TOLERANCE = 0.001
 WORKS = ("network", "film", "plain")
 
 
@@ -53,7 +52,7 @@ def build_plugin(emulator: Emulator) -> Path:
 
 
 def count(emulator: Emulator, board: str, work: str, model: str | Path, film: Path | None = None) -> dict[str, int]:
-    """Instructions of one warm run of `work` ("network", "film" or "plain") on a board, by class."""
+    """Instructions of one warm run of `work` ("network", "film", "plain" or "bare") on a board, by class."""
     counts = emulator.work / f"counts-{board}-{os.getpid()}.txt"
     plugin = f"{build_plugin(emulator)},out={counts}"
     arguments = [
@@ -81,31 +80,39 @@ def measure(
 
     Parameters
     ----------
-    models : model files, or "default"; the same network in int8 and float32 shows what int8 saves.
+    models : model files, or "default"; the same network in int8 and float32 shows what int8 saves. A .tflite without
+        our trailer gets the "network" row only.
     film : the DICOM film of the "film" and "plain" rows.
     works : board -> which of "network", "film", "plain" to count there; all on all boards if not given.
     progress : is told what comes next.
 
     Returns
     -------
-    `{"schema": 1, "unit", "qemu", "python", "wheels", "rows": [{"board", "model", "precision", "work", ...classes}]}`
+    `{"schema": 1, "unit", "qemu", "python", "wheels", "film_sha256", "rows": [{"board", "model", "precision", "work",
+    "size_px", "sha256", "network", "bare", ...classes}]}`
     """
+    subjects = [open_subject(model) for model in models]  # all first: a wrong one shall not cost minutes
     rows = []
-    for model in models:
-        bundle = open_bundle(model)
+    for subject in subjects:
         for board, chosen in (works or dict.fromkeys(BOARDS, WORKS)).items():
-            for work in chosen:
-                progress(f"{bundle.name}: {work} on {BOARDS[board].title}")
-                counts = count(emulator, board, work, model, None if work == "network" else film)
-                facts = {
+            for work in ["network"] if subject.bare else chosen:
+                progress(f"{subject.name} {subject.precision}: {work} on {BOARDS[board].title}")
+                kind = "bare" if subject.bare else work
+                counts = count(emulator, board, kind, subject.file, None if work == "network" else film)
+                row: dict[str, Any] = {
                     "board": board,
-                    "model": bundle.name,
-                    "precision": bundle.metadata.get("precision"),
+                    "model": subject.name,
+                    "precision": subject.precision,
                     "work": work,
+                    "size_px": subject.size_px,
+                    "sha256": subject.sha256,
+                    "network": subject.network,
+                    "bare": subject.bare,
+                    **counts,
                 }
-                row = {**facts, "size_px": bundle.input_spec.size_px, "sha256": bundle.sha256, **counts}
-                if work == "network" and row["precision"] == "int8":
-                    row["estimated_ms_4_threads"] = round(estimate_ms(board, counts["total"]), 2)
+                if work == "network" and subject.precision == "int8" and not subject.bare:
+                    estimate = estimate_ms(board, counts["total"])
+                    row |= {} if estimate is None else {"estimated_ms_4_threads": round(estimate, 2)}
                 rows.append(row)
     version = subprocess.run(["qemu-aarch64", "--version"], capture_output=True, text=True, check=True).stdout
     return {
@@ -114,67 +121,6 @@ def measure(
         "qemu": version.split("version ")[1].split()[0],
         "python": emulator.python,
         "wheels": list(emulator.wheels),
+        "film_sha256": hashlib.sha256(film.read_bytes()).hexdigest(),
         "rows": rows,
     }
-
-
-def same_conditions(found: dict[str, Any], committed: dict[str, Any]) -> str:
-    """Why two results cannot be compared (other package versions count otherwise), or an empty text."""
-    differing = [key for key in ("qemu", "python", "wheels") if found[key] != committed[key]]
-    return "; ".join(f"{key}: {found[key]} here, {committed[key]} committed" for key in differing)
-
-
-def compare(found: dict[str, Any], committed: dict[str, Any], tolerance: float = TOLERANCE) -> list[str]:
-    """One line for every row whose total differs from the committed one by more than `tolerance`.
-
-    Rows are the same when board, work and the model's hash agree; rows without a partner are not compared.
-
-    Raises
-    ------
-    VerificationFailed : no row has a partner: there is nothing to compare.
-    """
-    known = {(row["board"], row["work"], row["sha256"]): row["total"] for row in committed["rows"]}
-    lines, partners = [], 0
-    for row in found["rows"]:
-        before = known.get((row["board"], row["work"], row["sha256"]))
-        if before is None:
-            continue
-        partners += 1
-        change = row["total"] / before - 1
-        if abs(change) > tolerance:
-            lines.append(
-                f"{row['board']} {row['work']} {row['model']}: {row['total']:,} {UNIT}; "
-                f"committed: {before:,} ({change:+.2%})"
-            )
-    if not partners:
-        raise VerificationFailed(
-            "no row of the committed counts has the same board, work and model: nothing to compare with"
-        )
-    return lines
-
-
-def to_text(result: dict[str, Any]) -> str:
-    """The table: millions of instructions, one row a board and work."""
-    head = f"Millions of guest {UNIT} (QEMU {result['qemu']}, one thread, warm)"
-    names = ("board", "model", "precision", "work", *CLASSES)
-    table: list[tuple[str, ...]] = [names]
-    for row in result["rows"]:
-        facts = [str(row[name]) for name in names[:4]]
-        table.append((*facts, *(f"{row[name] / 1e6:.2f}" for name in CLASSES)))
-    widths = [max(len(line[column]) for line in table) for column in range(len(names))]
-    lines = []
-    for line in table:
-        facts = [f"{cell:<{width}}" for cell, width in zip(line[:4], widths[:4], strict=True)]
-        numbers = [f"{cell:>{width}}" for cell, width in zip(line[4:], widths[4:], strict=True)]
-        lines.append("  ".join(facts + numbers))
-    guesses = [
-        f"  {row['board']} {row['model']}: about {row['estimated_ms_4_threads']:.1f} ms"
-        for row in result["rows"]
-        if "estimated_ms_4_threads" in row
-    ]
-    if guesses:
-        lines += [
-            "ESTIMATED time of one inference on the real board, 4 threads (a fit, not a measurement: docs/arm.md):"
-        ]
-        lines += guesses
-    return "\n".join([head, *lines])

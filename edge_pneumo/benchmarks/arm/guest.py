@@ -3,6 +3,7 @@
     python -m edge_pneumo.benchmarks.arm.guest network MODEL
     python -m edge_pneumo.benchmarks.arm.guest film    MODEL FILM        our runtime, from the file to the finding
     python -m edge_pneumo.benchmarks.arm.guest plain   MODEL FILM        the usual way, same network and same decode
+    python -m edge_pneumo.benchmarks.arm.guest bare    MODEL             any other network, one inference
 
 The work is done three times, each between two marks; the third is the one that counts (caches filled, code translated).
 """
@@ -65,11 +66,30 @@ def plain(bundle: Bundle, path: str) -> Callable[[], object]:
     return once
 
 
+def bare(path: str) -> Callable[[], object]:
+    """One inference of a network that is not ours, on a tensor of drawn numbers."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=path, num_threads=1)
+    interpreter.allocate_tensors()
+    info = interpreter.get_input_details()[0]
+    drawn = np.random.default_rng(0).integers(0, 128, info["shape"])
+    interpreter.set_tensor(info["index"], (drawn if info["dtype"] != np.float32 else drawn / 128).astype(info["dtype"]))
+    return interpreter.invoke
+
+
+def prepare(kind: str, model: str, films: list[str]) -> Callable[[], object]:
+    """The work of that kind, ready to be done."""
+    if kind == "bare":
+        return bare(model)
+    bundle = open_bundle(model if model == "default" else Path(model), trial=False)
+    return {"network": network, "film": film, "plain": plain}[kind](bundle, *films)
+
+
 def main(arguments: list[str]) -> None:
     """Run the work named by the first argument between marks."""
     kind, model, *films = arguments
-    bundle = open_bundle(model if model == "default" else Path(model), trial=False)
-    work = {"network": network, "film": film, "plain": plain}[kind](bundle, *films)
+    work = prepare(kind, model, films)
     gc.disable()  # a collection falls in one round or another, and would be the only thing that varies
     for label in range(ROUNDS):
         mark(2 * label)
