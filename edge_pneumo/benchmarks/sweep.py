@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -16,7 +15,8 @@ from edge_pneumo.benchmarks.job import Job
 from edge_pneumo.benchmarks.results import SCHEMA, check, read_result, write_result
 from edge_pneumo.benchmarks.session import Measurement, Progress, Settings, environment, measure_job
 from edge_pneumo.edge_runtime.decode import Box, Finding
-from edge_pneumo.errors import FilmRefused, MissingExtra, WriteFailed
+from edge_pneumo.edge_runtime.files import check_writable
+from edge_pneumo.errors import FilmRefused, MissingExtra
 
 
 def run_sweep(
@@ -81,18 +81,6 @@ def run_sweep(
     result = check(result, str(out))
     write_result(out, result)
     return result
-
-
-def check_writable(path: Path) -> None:
-    """Find out before an hour of measuring, not after, that the result has no place.
-
-    Raises
-    ------
-    WriteFailed : the nearest existing folder above `path` cannot be written, or is a file.
-    """
-    parent = next(folder for folder in path.absolute().parents if folder.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise WriteFailed(f"cannot write {path}: {parent} is not a folder that you may write. Choose another place.")
 
 
 def _with_answers(measured: Measurement, job: Job, films: FilmSet, progress: Progress) -> dict[str, Any]:

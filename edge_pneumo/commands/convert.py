@@ -102,6 +102,7 @@ def convert(
     RSNA score falls by more than allowed, the command ends with 5, says where the error comes from, and leaves nothing
     under the final name.
     """
+    from edge_pneumo.edge_runtime.files import check_writable
     from edge_pneumo.errors import UsageFault
 
     if also:
@@ -110,6 +111,9 @@ def convert(
         raise UsageFault(f"{run} is a model file already; convert takes a run directory or `default`")
     if explain is not None and precision != "int8":
         raise UsageFault("--explain measures post-training int8; leave out --precision")
+    for path in (out, explain):
+        if path is not None:
+            check_writable(path)
     from edge_pneumo.commands.telling import Teller
     from edge_pneumo.train.run import require_tensorflow
 

@@ -31,7 +31,7 @@ Examples:
 @click.option(
     "--calibration-batches",
     type=click.IntRange(min=1),
-    default=40,
+    default=8,
     show_default=True,
     help="Batches that set the ranges of activations before the first step.",
 )

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from edge_pneumo.errors import WriteFailed
+from edge_pneumo.errors import UsageFault, WriteFailed
 
 
 @contextmanager
@@ -47,3 +47,17 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO]:
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Find out before minutes of work, not after, that a result has no place.
+
+    Raises
+    ------
+    UsageFault : `path` is a folder. WriteFailed : the nearest existing folder above it cannot be written, or is a file.
+    """
+    if path.is_dir():
+        raise UsageFault(f"{path} is a folder; give the name of a file")
+    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise WriteFailed(f"cannot write {path}: {parent} is not a folder that you may write. Choose another place.")

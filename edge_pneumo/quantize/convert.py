@@ -21,6 +21,7 @@ import numpy as np
 from edge_pneumo.edge_runtime.bundle import Bundle, open_bundle, write_bundle
 from edge_pneumo.edge_runtime.decode import RawOutputs
 from edge_pneumo.edge_runtime.engine import open_engine
+from edge_pneumo.edge_runtime.files import check_writable
 from edge_pneumo.edge_runtime.flatbuffer import read_graph
 from edge_pneumo.edge_runtime.golden import make_golden
 from edge_pneumo.errors import GateFailed, UsageFault
@@ -34,13 +35,14 @@ from edge_pneumo.quantize.metadata import describe_model, short_metrics
 from edge_pneumo.quantize.post_training import PRECISIONS, check_input, check_integer, quantise_int8
 from edge_pneumo.quantize.ranges import METHODS, Observed, Ranges, choose_ranges, observe
 from edge_pneumo.quantize.repair import repair_int8
+from edge_pneumo.quantize.rounded_model import ROUNDING_FILMS, rounded_copy
 from edge_pneumo.quantize.rounding import FloatNetwork, round_weights
 from edge_pneumo.train.data.film import DataSet
 from edge_pneumo.train.run import TrainedRun, load_run, read_json
 
 EXPLAINED_FILMS = 4
-ROUNDING_FILMS = 24
 ROUNDINGS = ("aware", "nearest")
+ROUNDING = "rounding weights for what they are multiplied with"
 PARITY_FILMS = 32
 
 
@@ -135,8 +137,10 @@ def convert_run(
     UsageFault, DataError, WriteFailed, MissingExtra
     """
     options = replace(options or ConvertOptions(), precision=precision)
+    out_path = Path(out_path)
+    check_writable(out_path)
     run = _checked_run(load_run(run) if isinstance(run, str | Path) else run, options)
-    spec, out_path = run.input_spec, Path(out_path)
+    spec = run.input_spec
 
     say(f"reading films: calibration from '{dataset.root}', judged on split '{options.split}'")
     count = options.calibration_films if precision in ("int8", "int16x8") else PARITY_FILMS
@@ -162,7 +166,7 @@ def convert_run(
         candidate, gate, repair = workshop.repair(candidate, explanation)
 
     calibration |= {"method": candidate.method, "seed": options.seed, "compared": compared}
-    if candidate.ranges is not None:
+    if candidate.ranges is not None or precision in ("int16x8", "dynamic"):
         calibration["rounding"] = options.rounding
     measured = run.path / "metrics.json"
     metadata = describe_model(
@@ -241,10 +245,10 @@ class _Workshop:
         elif precision == "float16":
             yield Candidate(export.float16_tflite(model))
         elif precision == "dynamic":
-            yield Candidate(export.dynamic_tflite(model))
+            yield Candidate(export.dynamic_tflite(self._rounded(model)))
         elif precision == "int16x8":
             films = (spec.normalise(film[np.newaxis]) for film in self.pictures)
-            yield Candidate(export.int16x8_tflite(model, films), "minmax")
+            yield Candidate(export.int16x8_tflite(self._rounded(model), films), "minmax")
         elif self.run.kind == "qat":
             tflite = export.qat_tflite(model)
             check_input(tflite, spec)
@@ -253,6 +257,13 @@ class _Workshop:
         else:
             yield from self._int8_candidates()
 
+    def _rounded(self, model: Any) -> Any:
+        """The model as it is, or with its weights rounded for films, for what the converter rounds by itself."""
+        if self.options.rounding == "nearest":
+            return model
+        self.say(ROUNDING)
+        return rounded_copy(model, self.pictures[:ROUNDING_FILMS], self.run.input_spec)
+
     def _int8_candidates(self) -> Iterator[Candidate]:
         o, spec = self.options, self.run.input_spec
         float_bytes = export.float_tflite(self.run.model)
@@ -260,7 +271,7 @@ class _Workshop:
         self.observed = observe(float_bytes, self.pictures, spec)
         self.network = FloatNetwork(float_bytes, {})
         if o.rounding == "aware":
-            self.say("rounding weights for what they are multiplied with")
+            self.say(ROUNDING)
             self.network = round_weights(float_bytes, self.pictures[:ROUNDING_FILMS], spec, per_channel=o.per_channel)
         rounded = self.network.without()
         for method in METHODS if o.calibration == "all" else (o.calibration,):
@@ -319,6 +330,8 @@ def _checked_run(run: Any, options: ConvertOptions) -> TrainedRun:
         raise UsageFault(
             f"a quantisation-aware run converts to int8 only, not to {options.precision}; convert the float run"
         )
+    if options.explain and run.kind == "qat":
+        raise UsageFault("--explain measures post-training int8 layer by layer; explain the float run's conversion")
     if options.repair and (run.kind == "qat" or options.precision != "int8"):
         raise UsageFault(
             "--repair works layer by layer on post-training int8; convert the float run at --precision int8"

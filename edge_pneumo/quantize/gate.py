@@ -8,7 +8,7 @@ both does not hide a difference.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from edge_pneumo.benchmarks.metrics.classification import weighted_auc
 from edge_pneumo.benchmarks.metrics.detection import rsna_film_scores
 from edge_pneumo.edge_runtime.decode import DecodeSpec, RawOutputs, decode
 from edge_pneumo.edge_runtime.preprocess import Geometry
+from edge_pneumo.errors import UsageFault
 
 OUTPUTS = ("image_logit", "heat", "ltrb")
 
@@ -35,6 +36,11 @@ class Limits:
     auc: float = 0.005
     rsna_score: float = 0.01
     probability: float = 0.02
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if not np.isfinite(value):
+                raise UsageFault(f"the largest loss of {name} is {value}; expected a finite number")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ a hundred times the rounding that is to be learnt away.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +88,23 @@ def _tfmot() -> Any:
         raise MissingExtra("quantisation-aware training", "tensorflow-model-optimization", "train")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        import tensorflow_model_optimization as tfmot
+        try:
+            import tensorflow_model_optimization as tfmot
+        except ModuleNotFoundError as error:
+            if not (error.name or "").startswith("distutils"):
+                raise
+            package = "setuptools (for distutils, which Python has no more)"
+            raise MissingExtra("quantisation-aware training", package, "train") from error
     return tfmot
 
 
-def quantise_aware(model: Any) -> Any:
-    """A copy of a float detector that rounds as int8 will; outputs a dict. Ranges are still to be set."""
+def quantise_aware(model: Any, prepare: Callable[[Any], object] | None = None) -> Any:
+    """A copy of a float detector that rounds as int8 will; outputs a dict. Ranges are still to be set.
+
+    Parameters
+    ----------
+    prepare : changes the float copy in place before it is wrapped, as `rounded_model.round_in_place` does.
+    """
     import tf_keras
 
     check_quantisable(model)
@@ -104,6 +116,8 @@ def quantise_aware(model: Any) -> Any:
     copy = tf_keras.models.clone_model(model, clone_function=still)
     copy.set_weights(model.get_weights())
     normalise_depthwise(copy)
+    if prepare is not None:
+        prepare(copy)
     return _wrapped(tf_keras, copy)
 
 
@@ -119,8 +133,8 @@ def _wrapped(tf_keras: Any, model: Any) -> Any:
 def set_ranges(quantised: Any, model: Any, spec: InputSpec, batches: list[NDArray[np.float32]]) -> int:
     """Set every activation's range to what the float model shows on films; returns how many there are.
 
-    The range is the mean over batches of the lowest and the highest value, which one odd film cannot stretch. Weight
-    ranges are set by one forward pass in training mode.
+    The range is from the lowest to the highest value seen, as for post-training int8: the mean over batches of each was
+    measured, and cuts off what findings are made of. Weight ranges are set by one forward pass in training mode.
 
     Parameters
     ----------
@@ -137,11 +151,11 @@ def set_ranges(quantised: Any, model: Any, spec: InputSpec, batches: list[NDArra
                 found[layer.name.removeprefix(PREFIX)] = pair
     names = sorted(found)
     probe = tf_keras.Model(model.input, [model.get_layer(name).output for name in names])
-    lows, highs = np.zeros(len(names)), np.zeros(len(names))
+    lows, highs = np.full(len(names), np.inf), np.full(len(names), -np.inf)
     for batch in batches:
         for index, value in enumerate(probe(batch, training=False)):
-            lows[index] += float(np.min(value)) / len(batches)
-            highs[index] += float(np.max(value)) / len(batches)
+            lows[index] = min(lows[index], float(np.min(value)))
+            highs[index] = max(highs[index], float(np.max(value)))
     for name, low, high in zip(names, lows, highs, strict=True):
         for variable in found[name]:
             lowest = variable.name.rsplit("/", 1)[-1].split(":")[0].endswith("min")

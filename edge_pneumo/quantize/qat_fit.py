@@ -26,6 +26,7 @@ from edge_pneumo.quantize.export import OUTPUTS
 from edge_pneumo.quantize.gate import Proof
 from edge_pneumo.quantize.material import calibration_images, proof_films
 from edge_pneumo.quantize.qat import FLOAT_WEIGHTS, quantise_aware, set_ranges
+from edge_pneumo.quantize.rounded_model import ROUNDING_FILMS, round_in_place
 from edge_pneumo.train.augment import augment
 from edge_pneumo.train.config import AugmentConfig
 from edge_pneumo.train.data.film import DataSet
@@ -61,9 +62,13 @@ class QatOptions:
     epochs: int = 3
     learning_rate: float = 1e-5
     batch_size: int = 16
-    calibration_batches: int = 40
+    calibration_batches: int = 8
     seed: int = 0
     split: str = "val"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.learning_rate < np.inf:
+            raise UsageFault(f"the learning rate is {self.learning_rate}; expected a number above 0")
 
 
 def quantise_run(
@@ -108,7 +113,13 @@ def quantise_run(
 
     write_json(out / "config.json", record)
     write_decode(out, run.decode_spec)
-    student = quantise_aware(run.model)
+
+    def rounded(copy: Any) -> None:
+        if state is None:  # else its weights are those of the epoch that it goes on from
+            say("rounding weights for what they are multiplied with")
+            round_in_place(copy, images[:ROUNDING_FILMS], spec)
+
+    student = quantise_aware(run.model, rounded)
     fitting = _Fitting(student, run.model, options, spec, images, proof.images)
     if state is None:
         size = options.batch_size

@@ -37,6 +37,8 @@ def test_help_teaches_and_imports_no_tensorflow(command):
         (["convert", "run", "-o", "x.tflite", "--also", "onnx"], "ONNX is left out"),
         (["convert", "run", "-o", "x.tflite", "--precision", "int4"], "int4"),
         (["convert", "run"], "Missing option"),
+        (["convert", "run", "-o", "."], "is a folder"),
+        (["convert", "run", "-o", "x.tflite", "--explain", "."], "is a folder"),
         (["quantize", "run", "--out", "x"], "Missing option '--data'"),
     ],
 )

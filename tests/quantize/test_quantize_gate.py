@@ -10,7 +10,7 @@ import pytest
 
 from edge_pneumo.edge_runtime.decode import DecodeSpec, RawOutputs
 from edge_pneumo.edge_runtime.preprocess import Geometry
-from edge_pneumo.errors import DataError
+from edge_pneumo.errors import DataError, UsageFault
 from edge_pneumo.quantize.calibration import choose_calibration, composition, film_hash
 from edge_pneumo.quantize.card import model_card
 from edge_pneumo.quantize.gate import (
@@ -74,6 +74,12 @@ def test_one_film_of_twenty_is_too_much(index, answer, reason):
     assert not gate["passed"] and reason in gate["reason"]
     wide = run_gate(GOOD, worse, proof_of(LABELS), DECODE, Limits(0.2, 0.2), bootstrap=50)
     assert wide["passed"] and wide["auc"]["allowed"] == 0.2
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_limit_is_a_finite_number(value):
+    with pytest.raises(UsageFault, match="expected a finite number"):
+        Limits(auc=value)
 
 
 def test_getting_better_is_no_failure():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from quantize_mini import SIZE, SPEC, build_short, fit_mini, mini_run, pictures
 
 from edge_pneumo.edge_runtime.bundle import open_bundle
 from edge_pneumo.edge_runtime.flatbuffer import read_graph
-from edge_pneumo.errors import DataError, UsageFault
+from edge_pneumo.errors import DataError, MissingExtra, UsageFault
 
 pytestmark = pytest.mark.train
 
@@ -119,7 +120,7 @@ def test_a_qat_run_is_no_start_for_another(loaded, blobs, tmp_path):
 
 
 def test_ranges_are_those_of_films(short, blobs):
-    """Each range holds the mean extremes of the float layer over batches, and the input's is exactly grey levels'."""
+    """Each range holds the extremes of the float layer over batches, and the input's is exactly grey levels'."""
     from tf_keras import Model
 
     from edge_pneumo.quantize.qat import quantise_aware, set_ranges
@@ -190,3 +191,21 @@ def test_what_tfmot_cannot_do_is_said_before_it_is_called(make, message):
 
     with pytest.raises(UsageFault, match=message):
         check_quantisable(make())
+
+
+def test_a_python_without_distutils_is_told_what_to_install(monkeypatch):
+    """TFMOT imports distutils, which Python 3.12 left out; setuptools brings it."""
+    from edge_pneumo.quantize.qat import check_quantisable
+
+    monkeypatch.delitem(sys.modules, "tensorflow_model_optimization", raising=False)
+    monkeypatch.setitem(sys.modules, "distutils.version", None)
+    with pytest.raises(MissingExtra, match="needs setuptools"):
+        check_quantisable(sequential())
+
+
+@pytest.mark.parametrize("rate", [0.0, -1e-5, float("nan")])
+def test_a_learning_rate_is_above_zero(rate):
+    from edge_pneumo.quantize.qat_fit import QatOptions
+
+    with pytest.raises(UsageFault, match="expected a number above 0"):
+        QatOptions(learning_rate=rate)

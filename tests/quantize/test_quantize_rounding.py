@@ -96,3 +96,24 @@ def test_the_converter_keeps_what_was_rounded(mini, blobs):
     kept = next(iter(network.rounded))
     assert network.without(list(network.rounded)) == float_bytes
     assert network.without([kept]) != network.without()
+
+
+@pytest.mark.train
+def test_a_keras_copy_with_rounded_weights_folds_to_those_weights(mini, blobs):
+    """Kernels and biases that the converter makes of the copy are the rounded ones, through batch norm and back."""
+    from edge_pneumo.quantize import export
+    from edge_pneumo.quantize.kernels import kernels
+    from edge_pneumo.quantize.rounded_model import rounded_copy
+    from edge_pneumo.quantize.rounding import round_weights
+
+    images = pictures(blobs)[:8]
+    before = [layer.get_weights() for layer in mini.model.layers]
+    wanted = round_weights(export.float_tflite(mini.model), images, SPEC)
+    copy = rounded_copy(mini.model, images, SPEC)
+    found = kernels(export._convert(copy, lambda converter: None))  # float_tflite remembers what it saw (conftest)
+    assert len(found) == len(wanted.rounded) > 5
+    for kernel, (values, bias) in zip(found, wanted.rounded.values(), strict=True):
+        np.testing.assert_allclose(kernel.values, values, rtol=1e-4, atol=1e-6 * float(np.abs(values).max()))
+        np.testing.assert_allclose(kernel.bias, bias, rtol=1e-3, atol=1e-4)
+    after = [layer.get_weights() for layer in mini.model.layers]  # the model itself keeps its weights
+    assert all(np.array_equal(a, b) for x, y in zip(before, after, strict=True) for a, b in zip(x, y, strict=True))
