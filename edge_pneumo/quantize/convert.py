@@ -369,6 +369,8 @@ def _loss(gate: dict[str, Any]) -> tuple[bool, float]:
 
 def _refusal(out_path: Path, gate: dict[str, Any], explanation: Explanation | None) -> str:
     message = f"{out_path} was not written: {gate['reason']} ({gate['films']} films)."
+    if out_path.exists():
+        message += " The older file of that name is left as it was."
     if explanation is None:
         return f"{message} Try --calibration all, or --precision float16"
     worst = [f"{layer.name} ({layer.share:.0%})" for layer in explanation.layers[:3]]
