@@ -133,8 +133,8 @@ def _wrapped(tf_keras: Any, model: Any) -> Any:
 def set_ranges(quantised: Any, model: Any, spec: InputSpec, batches: list[NDArray[np.float32]]) -> int:
     """Set every activation's range to what the float model shows on films; returns how many there are.
 
-    The range is from the lowest to the highest value seen, as for post-training int8: the mean over batches of each was
-    measured, and cuts off what findings are made of. Weight ranges are set by one forward pass in training mode.
+    The range is from the lowest to the highest value seen, as for post-training int8; with the mean over batches of
+    each, the embedded default started further from float. Weight ranges are set by one forward pass in training mode.
 
     Parameters
     ----------
