@@ -30,11 +30,17 @@ def lines(text: str) -> list[dict]:
 def command(*args: object, **kwargs) -> subprocess.Popen[bytes]:
     """`edge-pneumo predict` as a program of its own, which hears Ctrl-C even where these tests run in a shell's
     background: there SIGINT is ignored, and children inherit that."""
+    prepare = kwargs.pop("preexec_fn", lambda: None)
+
+    def hear_ctrl_c() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        prepare()
+
     return subprocess.Popen(
         [sys.executable, "-m", "edge_pneumo", "predict", *map(str, args), "--model", MODEL],
         stdout=kwargs.pop("stdout", subprocess.PIPE),
         stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=hear_ctrl_c,
         **kwargs,
     )
 
