@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 
 from edge_pneumo.errors import UsageFault
 
+FILMS = ("all", "masked", "mixed")
 PRESETS = ("quick", "default", "rsna", "demo")
 
 
@@ -29,7 +30,7 @@ class Stage:
     Attributes
     ----------
     name : for logs and the resume file.
-    films : which films: "all" (labelled train films and weak films) or "masked" (lung-masked films of `--extra`).
+    films : "all" (labelled train films and weak films), "masked" (lung-masked films of `--masked`), or "mixed" (both).
     epochs, batch_size : passes over the films; films a step.
     size_px : input side; None = the detector's own. Weights do not depend on it.
     learning_rate, head_rate : Adam's peak rates for backbone and new layers; cosine to 2 % of the peak.
@@ -51,7 +52,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         where = f"stage {self.name}"
-        _expect(self.films in ("all", "masked"), where, "films", 'to be "all" or "masked"', self.films)
+        _expect(self.films in FILMS, where, "films", f"to be one of {', '.join(FILMS)}", self.films)
         for name in ("epochs", "batch_size", "labelled_repeat"):
             _expect(getattr(self, name) >= 1, where, name, "1 or more", getattr(self, name))
         for name in ("learning_rate", "head_rate", "warmup_epochs", "freeze_blocks"):
@@ -85,19 +86,27 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the loss terms (see losses.py)."""
+    """Weights of the loss terms (see losses.py).
+
+    `heat_kind` "quality" or "centre". `weak_box`: of heat and boxes where they are NIH's own; `weak_film`: of the film
+    label where it is only text-mined, 0 = such a film teaches its findings, and an empty heat map if it has none.
+    """
 
     heat: float = 1.0
     box: float = 1.0
     image: float = 0.5
     pooled_heat: float = 0.5
-    findings: float = 0.3
+    findings: float = 1.0
     gaussian: float = 0.22
     weak_box: float = 0.5
+    weak_film: float = 0.0
+    heat_kind: str = "quality"
 
     def __post_init__(self) -> None:
+        _expect(self.heat_kind in ("quality", "centre"), "loss", "heat_kind", 'to be "quality" or "centre"', self.heat_kind)
         for name, value in asdict(self).items():
-            _expect(0 <= value < math.inf, "loss", name, "0 or more", value)
+            if name != "heat_kind":
+                _expect(0 <= value < math.inf, "loss", name, "0 or more", value)
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def train_detector(
 
     tf.keras.utils.set_random_seed(config.seed)
     spec = InputSpec(config.size_px)
-    train, weak = data.split("train"), [film for one in extra for film in one.films]
+    train, weak = data.split("train"), _others([film for one in extra for film in one.films], data, say)
     labels = {film.label for film in train.films}
     if labels != {0, 1}:
         raise DataError(f"the train split needs films with and without opacities, found labels {sorted(labels)}")
@@ -112,6 +112,15 @@ def train_detector(
     return out
 
 
+def _others(weak: Sequence[Film], data: DataSet, say: Say) -> list[Film]:
+    """Weak films without those of patients who are judged on: another film of theirs would flatter the figures."""
+    judged = {film.group for film in data.split("val").films}
+    kept = [film for film in weak if film.group not in judged]
+    if len(kept) < len(weak):
+        say(f"{len(weak) - len(kept)} weak films left out: their patients are in val")
+    return kept
+
+
 def spec_of(stage: Stage, config: TrainConfig) -> InputSpec:
     """The input contract of a stage."""
     return InputSpec(stage.size_px or config.size_px)
@@ -143,14 +152,16 @@ def _films_of_stage(
     stage: Stage, config: TrainConfig, labelled: Sequence[Film], weak: Sequence[Film], masked: Sequence[Path],
     cache_dir: Path | None, say: Say,
 ) -> TrainingSet:  # fmt: skip
-    if stage.films == "masked":
+    sets = []
+    if stage.films != "masked":
+        sets.append(_load(labelled, stage, config, stage.labelled_repeat, cache_dir, say))
+        if weak:
+            sets.append(_load(weak, stage, config, 1, cache_dir, say))
+    if stage.films != "all" and masked:
         from edge_pneumo.train.masked import load_masked
 
         around = _load(labelled, stage, config, 1, cache_dir, say).images
-        return load_masked(masked, spec_of(stage, config), config, around, say)
-    sets = [_load(labelled, stage, config, stage.labelled_repeat, cache_dir, say)]
-    if weak:
-        sets.append(_load(weak, stage, config, 1, cache_dir, say))
+        sets.append(load_masked(masked, spec_of(stage, config), config, around, say))
     return joined(sets)
 
 
@@ -164,7 +175,7 @@ def _load(
         say(LeftOut.of(one))
     if len(kept) < len(films) / 2:
         raise DataError(f"only {len(kept)} of {len(films)} films could be read; the first: {refused[0][1]}")
-    labels = [film_label(films[k], g, config.loss.weak_box) for k, g in zip(kept, geometries, strict=True)]
+    labels = [film_label(films[k], g, config.loss.weak_box, config.loss.weak_film) for k, g in zip(kept, geometries, strict=True)]
     return TrainingSet(images, labels, np.full(len(kept), repeat, np.int64))
 
 

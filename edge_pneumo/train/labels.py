@@ -36,21 +36,23 @@ OPACITY_GIVEN = {
 OPACITY_OTHERWISE = 0.06
 
 
-def film_label(film: Film, geometry: Geometry, weak_box: float) -> FilmLabel:
+def film_label(film: Film, geometry: Geometry, weak_box: float, weak_film: float = 0.0) -> FilmLabel:
     """What training believes of a film.
 
     Parameters
     ----------
     geometry : of the film's preprocessed picture; boxes are mapped through it.
     weak_box : weight of heat and box terms where boxes are NIH's own, which are fewer and looser than RSNA's.
+    weak_film : weight of the film's soft label where it is only text-mined.
     """
     boxes = geometry.to_input(np.array(film.boxes_xyxy, np.float32).reshape(-1, 4))
+    drawn = bool(len(boxes)) or not film.label
     if film.findings is None:
-        return FilmLabel(float(film.label), boxes, weight=film.weight)
+        return FilmLabel(float(film.label), boxes, drawn, weight=film.weight)
     findings = np.array([name in film.findings for name in FINDINGS], np.float32)
     if film.weight == 1.0:  # boxed, or seen by a radiologist
-        return FilmLabel(float(film.label), boxes, bool(len(boxes)) or not film.label, weak_box, findings)
+        return FilmLabel(float(film.label), boxes, drawn, weak_box, findings)
     miss = 1 - OPACITY_OTHERWISE
     for name in film.findings:
         miss *= 1 - OPACITY_GIVEN.get(name, 0.0)
-    return FilmLabel(1 - miss, boxes, not film.findings, weak_box, findings)
+    return FilmLabel(1 - miss, boxes, not film.findings, weak_box, findings, weak_film)

@@ -1,6 +1,7 @@
 """The detection loss, on dictionaries of outputs and targets.
 
-heat         penalty-reduced focal loss of Zhou et al., "Objects as Points" (2019), eq. 1
+heat         quality focal loss (Li et al., "Generalized Focal Loss", NeurIPS 2020, eq. 4) on the boxes' gaussians, or
+             the penalty-reduced focal loss of Zhou et al., "Objects as Points" (2019), eq. 1
 box          1 - GIoU (Rezatofighi et al., CVPR 2019) + 0.5 x L1 of log distances, on cells near a box's centre
 image        binary cross-entropy of the pooled logit with the (soft) film label
 pooled_heat  the same of the heat map's smooth maximum, which decode() uses as film score
@@ -26,7 +27,7 @@ def detection_loss(
 
     opacity, weight = targets["opacity"], targets["weight"]
     terms = {
-        "heat": weights.heat * heat_loss(outputs["heat"], targets["heat"], targets["heat_weight"]),
+        "heat": weights.heat * heat_loss(outputs["heat"], targets["heat"], targets["heat_weight"], weights.heat_kind),
         "box": weights.box * box_loss(outputs["ltrb"], targets["box"], targets["box_weight"], stride),
         "image": weights.image * _bce(outputs["image_logit"][:, 0], opacity, weight),
         "pooled_heat": weights.pooled_heat * _bce(smooth_maximum(outputs["heat"]), opacity, weight),
@@ -38,15 +39,23 @@ def detection_loss(
     return terms
 
 
-def heat_loss(logits: Any, heat: Any, film_weight: Any) -> Any:
-    """Focal loss with gaussian-reduced penalty (alpha 2, beta 4), summed over cells, per film with boxes known."""
+def heat_loss(logits: Any, heat: Any, film_weight: Any, kind: str = "quality") -> Any:
+    """Focal loss against gaussians `heat` (n, g, g, 1) in 0..1, summed over cells, per film with boxes known.
+
+    "quality" asks every cell for its own height (beta 2), so that a few boxes teach many cells; "centre" asks only the
+    boxes' centres to be high and goes easy on their neighbours (alpha 2, beta 4).
+    """
     import tensorflow as tf
 
-    p = tf.clip_by_value(tf.sigmoid(logits), 1e-4, 1 - 1e-4)
-    centre = tf.cast(heat > 0.99, tf.float32)
-    positive = -centre * (1 - p) ** 2 * tf.math.log(p)
-    negative = -(1 - centre) * (1 - heat) ** 4 * p**2 * tf.math.log(1 - p)
-    film = tf.reduce_sum(positive + negative, axis=(1, 2, 3)) * film_weight
+    if kind == "quality":
+        entropy = tf.nn.sigmoid_cross_entropy_with_logits(heat, logits)
+        cells = entropy * tf.square(heat - tf.sigmoid(logits))
+    else:
+        p = tf.clip_by_value(tf.sigmoid(logits), 1e-4, 1 - 1e-4)
+        centre = tf.cast(heat > 0.99, tf.float32)
+        positive = -centre * (1 - p) ** 2 * tf.math.log(p)
+        cells = positive - (1 - centre) * (1 - heat) ** 4 * p**2 * tf.math.log(1 - p)
+    film = tf.reduce_sum(cells, axis=(1, 2, 3)) * film_weight
     return tf.reduce_sum(film) / _count(film_weight)
 
 

@@ -61,7 +61,7 @@ class Variant:
         fields = base.to_dict()
         for name, value in self.recipe.items():
             fields[name] = {**fields[name], **value} if isinstance(value, dict) and name in fields else value
-        stages = [stage for stage in fields["stages"] if stage["films"] != "masked" or (self.masked and not pretrained)]
+        stages = [stage for stage in fields["stages"] if stage.get("films") != "masked" or (self.masked and not pretrained)]
         stages[-1] = {**stages[-1], **self.stage}
         return config_from_dict({**fields, "stages": stages, "seed": seed}, f"variant {self.name}")
 

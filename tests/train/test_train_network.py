@@ -171,7 +171,28 @@ def test_the_box_loss_is_zero_on_the_truth_and_giou_beyond():
 
 
 @train
-def test_the_loss_falls_as_outputs_near_the_truth():
+def test_quality_focal_loss_by_hand():
+    """Li et al., NeurIPS 2020, eq. 4 with beta 2: |y - p|^2 times the cross-entropy, per cell."""
+    from edge_pneumo.train.losses import heat_loss
+
+    logits, heat = np.zeros((1, 1, 2, 1), np.float32), np.array([[[[1.0], [0.5]]]], np.float32)
+    assert float(heat_loss(logits, heat, np.ones(1, np.float32))) == pytest.approx(0.25 * np.log(2))
+    assert float(heat_loss(logits, heat, np.zeros(1, np.float32))) == 0.0
+
+
+@train
+def test_heat_by_centres_alone_by_hand():
+    """Zhou et al. 2019, eq. 1: at a centre (1 - p)^2 log p, elsewhere (1 - y)^4 p^2 log(1 - p)."""
+    from edge_pneumo.train.losses import heat_loss
+
+    logits, heat = np.zeros((1, 1, 2, 1), np.float32), np.array([[[[1.0], [0.5]]]], np.float32)
+    expected = 0.25 * np.log(2) + 0.5**4 * 0.25 * np.log(2)
+    assert float(heat_loss(logits, heat, np.ones(1, np.float32), "centre")) == pytest.approx(expected)
+
+
+@train
+@pytest.mark.parametrize("kind", ["quality", "centre"])
+def test_the_loss_falls_as_outputs_near_the_truth(kind):
     from edge_pneumo.train.losses import detection_loss
     from edge_pneumo.train.targets import dense_targets
 
@@ -188,7 +209,7 @@ def test_the_loss_falls_as_outputs_near_the_truth():
             "ltrb": np.zeros((1, 4, 4, 4), np.float32),
             "image_logit": np.float32([[image]]),
         }
-        return float(sum(detection_loss(outputs, targets, 16, LossConfig()).values()))
+        return float(sum(detection_loss(outputs, targets, 16, LossConfig(heat_kind=kind)).values()))
 
     good = np.where(heat[None] > 0.99, 4.0, -4.0).astype(np.float32)
     assert loss(good, 4.0) < loss(np.zeros_like(good), 0.0) < loss(-good, -4.0)

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_pneumo.edge_runtime.preprocess import InputSpec
+from edge_pneumo.edge_runtime.preprocess import Geometry, InputSpec
 from edge_pneumo.errors import DataError, UsageFault, WriteFailed
 from edge_pneumo.train.config import Stage, TrainConfig
+from edge_pneumo.train.data.film import Film
+from edge_pneumo.train.labels import film_label
 from edge_pneumo.train.masked import load_masked
 
 TINY = TrainConfig(
@@ -213,6 +215,56 @@ def test_masked_films_are_read_with_their_boxes(tmp_path):
     assert read.images.shape == (2, 64, 64, 1)
     assert [label.opacity for label in read.labels] == [1.0, 0.0]
     np.testing.assert_allclose(read.labels[0].boxes_xyxy, [[6.25, 6.25, 18.75, 18.75]])
+
+
+@pytest.mark.train
+def test_a_mixed_stage_shows_whole_and_masked_films(films, eager, tmp_path):
+    folder = tmp_path / "masked"
+    (folder / "images").mkdir(parents=True)
+    (folder / "labels.csv").write_text(LABELS)
+    (folder / "index.csv").write_text(INDEX)
+    for name in "ab":
+        Image.new("L", (128, 128), 90).save(folder / "images" / f"{name}.jpg")
+    mixed = TrainConfig(
+        "mixed", size_px=64, alpha=0.35, head_channels=16, stages=(Stage("both", films="mixed", epochs=1, batch_size=1),)
+    )
+    said = go(films, tmp_path / "run", mixed, masked=[folder])
+    assert any("2 masked films" in sentence for sentence in said)
+    assert (tmp_path / "run" / "model.weights.h5").exists()
+
+
+@pytest.mark.parametrize(
+    ("findings", "weight", "opacity", "taught", "film_weight"),
+    [
+        ((), 0.5, 0.06, True, 0.25),
+        (("Hernia",), 0.5, 0.06, False, 0.25),
+        (("Edema", "Effusion"), 0.5, 1 - 0.94 * 0.4 * 0.6, False, 0.25),
+        (("Edema",), 1.0, 0.0, True, 1.0),  # a radiologist saw it and found no opacity
+    ],
+)
+def test_what_is_believed_of_a_weak_film(findings, weight, opacity, taught, film_weight):
+    film = Film("a", "a.jpg", 0, bytes, findings=findings, weight=weight)
+    label = film_label(film, Geometry(1, 1, 0, 0, 64, 64), weak_box=0.5, weak_film=0.25)
+    assert label.opacity == pytest.approx(opacity)
+    assert (label.boxes_known, label.weight) == (taught, film_weight)
+
+
+def test_weak_films_of_patients_who_are_judged_are_left_out(films):
+    from edge_pneumo.train.fit import _others
+
+    judged = films.split("val").films[0].group
+    weak = [Film("a", "a.jpg", 0, bytes, group=judged), Film("b", "b.jpg", 0, bytes, group="someone else")]
+    said: list[str] = []
+    assert [film.film_id for film in _others(weak, films, said.append)] == ["b"]
+    assert said == ["1 weak films left out: their patients are in val"]
+
+
+def test_a_positive_film_without_boxes_does_not_teach_an_empty_heat_map():
+    geometry = Geometry(1, 1, 0, 0, 64, 64)
+    boxed = Film("a", "a.jpg", 1, bytes, boxes_xyxy=((1, 1, 9, 9),))
+    assert film_label(boxed, geometry, 0.5).boxes_known
+    assert film_label(Film("b", "b.jpg", 0, bytes), geometry, 0.5).boxes_known
+    assert not film_label(Film("c", "c.jpg", 1, bytes), geometry, 0.5).boxes_known
 
 
 def masked(folder: Path):
