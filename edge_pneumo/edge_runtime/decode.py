@@ -91,11 +91,12 @@ def iou_matrix(a: NDArray, b: NDArray) -> NDArray[np.float64]:
 def non_maximum_suppression(boxes: NDArray, scores: NDArray, iou: float, limit: int) -> list[int]:
     """Indices of boxes kept greedily by falling score, none overlapping a better one by more than `iou`."""
     kept: list[int] = []
-    order = np.argsort(-scores, kind="stable")
-    while len(order) and len(kept) < limit:
-        best, order = order[0], order[1:]
-        kept.append(int(best))
-        order = order[iou_matrix(boxes[best], boxes[order])[0] <= iou]
+    apart = (iou_matrix(boxes, boxes) <= iou).tolist()  # once for all: a call of numpy costs more than the few boxes
+    for index in np.argsort(-scores, kind="stable").tolist():
+        if len(kept) == limit:
+            break
+        if all(apart[index][other] for other in kept):
+            kept.append(index)
     return kept
 
 

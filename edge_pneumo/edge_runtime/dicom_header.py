@@ -227,8 +227,8 @@ class _Walk:
     def __init__(self, view: memoryview, end: int, explicit: bool, little: bool, name: str) -> None:
         order = "<" if little else ">"
         self.view, self.end, self.explicit, self.name = view, end, explicit, name
-        self.tags = struct.Struct(order + "HH").unpack_from
-        self.short, self.long = struct.Struct(order + "H").unpack_from, struct.Struct(order + "I").unpack_from
+        self.start = struct.Struct(order + "HH2sH").unpack_from
+        self.long = struct.Struct(order + "I").unpack_from
         self.left = limits.MAX_ELEMENTS
 
     def head(self, position: int, explicit: bool) -> tuple[int, bytes, int, int]:
@@ -238,16 +238,18 @@ class _Walk:
             raise FilmRefused(
                 "unreadable", f"{self.name}: over {limits.MAX_ELEMENTS:,} elements in its header. Export it again."
             )
-        group, number = self.tags(self.view, position)
-        vr = bytes(self.view[position + 4 : position + 6]) if explicit and group != 0xFFFE else b""
+        group, number, vr, short = self.start(self.view, position)
+        tag = group << 16 | number
+        if not explicit or group == 0xFFFE:
+            return tag, b"", self.long(self.view, position + 4)[0], position + 8
         if vr in LONG_LENGTH:
             if position + 12 > self.end:
-                return group << 16 | number, vr, self.end, position + 8
-            return group << 16 | number, vr, self.long(self.view, position + 8)[0], position + 12
+                return tag, vr, self.end, position + 8
+            return tag, vr, self.long(self.view, position + 8)[0], position + 12
         if vr.isalpha():
-            return group << 16 | number, vr, self.short(self.view, position + 6)[0], position + 8
-        # Implicit, or a value representation that is none: then four bytes of length follow the tag.
-        return group << 16 | number, vr, self.long(self.view, position + 4)[0], position + 8
+            return tag, vr, short, position + 8
+        # A value representation that is none: then four bytes of length follow the tag.
+        return tag, vr, self.long(self.view, position + 4)[0], position + 8
 
     def elements(self, position: int) -> Iterator[Element]:
         """Top-level elements; values are skipped, sequences of undefined length are walked to their end."""

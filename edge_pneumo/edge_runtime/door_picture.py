@@ -126,19 +126,25 @@ def shrink(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def compare(tiny: NDArray[np.uint8]) -> tuple[float, float, float]:
     """Likeness of a (16, 16) picture, its correlation with the mean film, and the best with the mean film turned."""
-    grey = tiny.ravel() - np.float32(tiny.mean())
-    likeness, upright, *turned = (_tables() @ grey / max(math.sqrt(grey @ grey), 1e-9)).tolist()
+    grey = tiny.ravel().astype(np.float32)
+    total, *products = (_tables() @ grey).tolist()
+    spread = math.sqrt(max(float(grey @ grey) - total * total / grey.size, 0.0))
+    likeness, upright, *turned = [product / max(spread, 1e-9) for product in products]
     return likeness, upright, max(turned)
 
 
 @cache
 def _tables() -> NDArray[np.float32]:
-    """The discriminant, and the mean film upright and turned, as rows (6, 256) to be multiplied with a picture."""
+    """Ones, the discriminant, and the mean film upright and turned, as rows (7, 256) to be multiplied with a picture.
+
+    All but the ones sum to zero, so that the picture need not be freed of its mean.
+    """
     mean = np.frombuffer(MEAN_FILM, np.uint8).reshape(SIDE, SIDE)
     turns = np.stack([mean, mean[::-1], mean[::-1, ::-1], np.rot90(mean), np.rot90(mean, -1)]).reshape(5, -1)
     centred = (turns - mean.mean()) / (mean.std() * SIDE)
     weights = np.frombuffer(WEIGHTS, np.int8) / TYPICAL_SCORE
-    return np.concatenate([weights[np.newaxis], centred]).astype(np.float32)
+    rows = np.concatenate([weights[np.newaxis] - weights.mean(), centred])
+    return np.concatenate([np.ones((1, SIDE * SIDE)), rows]).astype(np.float32)
 
 
 def judge(seen: Look, polarity_stated: bool, frontal_stated: bool = False) -> tuple[str | None, str]:
@@ -174,8 +180,8 @@ def _coloured_share(colours: NDArray[np.uint8]) -> float:
 def _cut_share(sample: NDArray[np.uint8]) -> float:
     """The largest band of a single grey at one edge, less the band at the opposite edge (padding has both)."""
     worst = 0.0
-    for axis, edges in ((1, sample[:: max(1, len(sample) - 1)]), (0, sample[:, :: max(1, sample.shape[1] - 1)])):
-        if (np.ptp(edges, axis=axis) > FLAT).all():  # no band at either edge, as on most films
+    for axis, edges in ((1, (sample[0], sample[-1])), (0, (sample[:, 0], sample[:, -1]))):
+        if all(max(edge) - min(edge) > FLAT for edge in map(bytes, edges)):  # no band at either edge, as on most films
             continue
         varied = np.flatnonzero(sample.max(axis=axis) - sample.min(axis=axis) > FLAT)
         if varied.size:

@@ -78,7 +78,8 @@ class Engine:
         """What `run_quantised` gave, in float32."""
         real = {name: info.dequantise(stored[name]) for name, info in self.outputs.items()}
         for name, values in real.items():
-            if not np.isfinite(values).all():  # a NaN is below every threshold: it would read as "no opacity"
+            # a NaN is below every threshold: it would read as "no opacity"; integers have none
+            if stored[name].dtype.kind == "f" and not np.isfinite(values).all():
                 raise ModelFileError(f"the network's output {name} is not finite. Convert it again.")
         return RawOutputs(float(real["image_logit"].ravel()[0]), real["heat"][0, ..., 0], real["ltrb"][0])
 
