@@ -11,7 +11,7 @@ import click
     epilog="""\b
 Examples:
   edge-pneumo benchmark study docs/studies/ablation.toml --data rsna/ --extra nih/ --work runs/ablation \\
-      -o docs/results/ablation.json --markdown docs/results/ablation.md
+      -o docs/results/ablation.json --markdown docs/results/ablation.md --plot docs/results/ablation.svg
   edge-pneumo benchmark study docs/studies/learning-curve.toml --data rsna/ --work runs/curve -o curve.json
 
 Run the same command again after an interruption: finished runs are kept, the one that was cut short resumes.
@@ -26,15 +26,17 @@ Run the same command again after an interruption: finished runs are kept, the on
 @click.option("--weights", metavar="RUN|FILE|none", help="Starting weights, as for `train`.")
 @click.option(
     "--pretrained", type=click.Path(path_type=Path),
-    help="RUN whose masked stage is done: variants with masked films start from it instead of repeating that stage.",
+    help="RUN whose stage of masked films is done: variants that use them start from it instead of repeating it.",
 )  # fmt: skip
 @click.option("--work", required=True, type=click.Path(path_type=Path), help="Where the run directories go (large).")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="JSON with every run's figures.")
 @click.option("--markdown", type=click.Path(path_type=Path), help="Write the table there too.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw it there, as SVG.")
 @click.option("--cache", "cache_dir", type=click.Path(path_type=Path), help="Keep decoded films here.")
 def study(
     study_file: Path, data: Path, extra: tuple[Path, ...], masked: tuple[Path, ...], weights: str | None,
-    pretrained: Path | None, work: Path, out: Path, markdown: Path | None, cache_dir: Path | None,
+    pretrained: Path | None, work: Path, out: Path, markdown: Path | None, plot: Path | None,
+    cache_dir: Path | None,
 ) -> None:  # fmt: skip
     """Train the detector in several ways over several seeds, and compare: ablation, learning curve, sizes.
 
@@ -46,11 +48,26 @@ def study(
     require_tensorflow()
     from edge_pneumo.edge_runtime.files import atomic_write
     from edge_pneumo.train.data.index import load_dataset
-    from edge_pneumo.train.study import Films, read_study, run_study, to_markdown
+    from edge_pneumo.train.study import Films, read_study, run_folder, run_study, to_markdown
 
     plan = read_study(study_file)
     films = Films(load_dataset(data), [load_dataset(one) for one in extra], masked, weights, pretrained, cache_dir)
-    result = run_study(plan, films, work, out, lambda text: click.echo(text, err=True))
+
+    def say(text: str) -> None:
+        click.echo(text, err=True)
+
+    result = run_study(plan, films, work, out, say)
+    if plan.convert:
+        from edge_pneumo.quantize.sizes import add_sizes
+        from edge_pneumo.train.run import write_json
+
+        places = {variant.name: run_folder(work, plan, variant, plan.seeds[0]) for variant in plan.variants}
+        add_sizes(result, places, films.data, cache_dir, say)
+        write_json(out, result)
+    if plot is not None:
+        from edge_pneumo.train.study_plot import draw_study
+
+        draw_study(plot, result)
     table = to_markdown(result)
     if markdown is not None:
         with atomic_write(markdown, "w") as stream:

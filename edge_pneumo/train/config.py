@@ -103,7 +103,9 @@ class LossConfig:
     heat_kind: str = "quality"
 
     def __post_init__(self) -> None:
-        _expect(self.heat_kind in ("quality", "centre"), "loss", "heat_kind", 'to be "quality" or "centre"', self.heat_kind)
+        _expect(
+            self.heat_kind in ("quality", "centre"), "loss", "heat_kind", 'to be "quality" or "centre"', self.heat_kind
+        )
         for name, value in asdict(self).items():
             if name != "heat_kind":
                 _expect(0 <= value < math.inf, "loss", name, "0 or more", value)

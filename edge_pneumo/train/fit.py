@@ -175,7 +175,10 @@ def _load(
         say(LeftOut.of(one))
     if len(kept) < len(films) / 2:
         raise DataError(f"only {len(kept)} of {len(films)} films could be read; the first: {refused[0][1]}")
-    labels = [film_label(films[k], g, config.loss.weak_box, config.loss.weak_film) for k, g in zip(kept, geometries, strict=True)]
+    labels = [
+        film_label(films[k], g, config.loss.weak_box, config.loss.weak_film)
+        for k, g in zip(kept, geometries, strict=True)
+    ]
     return TrainingSet(images, labels, np.full(len(kept), repeat, np.int64))
 
 

@@ -57,24 +57,29 @@ class Variant:
             raise UsageFault(f'variant {self.name}: start must be "given" or "none", found {self.start!r}')
 
     def config(self, base: TrainConfig, seed: int, pretrained: bool) -> TrainConfig:
-        """The recipe of this variant; without its masked stages where they are not wanted or already done."""
+        """The recipe of this variant; without its stages of masked films where they are not wanted or already done."""
         fields = base.to_dict()
         for name, value in self.recipe.items():
             fields[name] = {**fields[name], **value} if isinstance(value, dict) and name in fields else value
-        stages = [stage for stage in fields["stages"] if stage.get("films") != "masked" or (self.masked and not pretrained)]
+        left_out = ("masked", "mixed") if pretrained else () if self.masked else ("masked",)
+        stages = [stage for stage in fields["stages"] if stage.get("films") not in left_out]
         stages[-1] = {**stages[-1], **self.stage}
         return config_from_dict({**fields, "stages": stages, "seed": seed}, f"variant {self.name}")
 
 
 @dataclass(frozen=True)
 class Study:
-    """What to compare: the first variant is the one that others are held against."""
+    """What to compare: the first variant is the one that others are held against.
+
+    `convert`: also make one run of each variant int8, and measure bytes and milliseconds (`quantize.sizes`).
+    """
 
     name: str
     title: str
     base: str = "default"
     seeds: tuple[int, ...] = (0, 1, 2)
     folds: int = 0
+    convert: bool = False
     variants: tuple[Variant, ...] = ()
 
 
@@ -138,11 +143,11 @@ def run_study(study: Study, films: Films, work: Path, out: Path, say: Say) -> di
         "data": {"n": len(films.data), "split_hash": films.data.split_hash, "extra": sum(map(len, films.extra))},
         "variants": [],
     }  # fmt: skip
-    rows = [{"name": v.name, "about": v.about, "runs": []} for v in study.variants]
+    rows = [{"name": v.name, "about": v.about, "share": v.share, "runs": []} for v in study.variants]
     for seed in study.seeds:  # all variants once, then again: an unfinished study compares them already
         for variant, row in zip(study.variants, rows, strict=True):
             for fold in range(study.folds or 1):
-                place = work / _slug(variant.name) / f"seed{seed}{f'-fold{fold}' if study.folds else ''}"
+                place = run_folder(work, study, variant, seed, fold)
                 say(f"{variant.name}, seed {seed}" + (f", fold {fold + 1} of {study.folds}" if study.folds else ""))
                 metrics = _one(variant, base, seed, fold, study.folds, films, place, say)
                 figures = {name: metrics[name]["value"] for name in FIGURES if name in metrics}
@@ -151,6 +156,11 @@ def run_study(study: Study, films: Films, work: Path, out: Path, say: Say) -> di
             result["variants"] = [{**one, **_summary(one, rows[0])} for one in rows if one["runs"]]
             write_json(out, result)
     return result
+
+
+def run_folder(work: Path, study: Study, variant: Variant, seed: int, fold: int = 0) -> Path:
+    """Where a run of the study lies."""
+    return work / _slug(variant.name) / f"seed{seed}{f'-fold{fold}' if study.folds else ''}"
 
 
 def _kept(place: Path) -> dict[str, Any]:
@@ -224,15 +234,18 @@ def _by_seed(row: dict[str, Any], figure: str) -> dict[int, float]:
 
 def to_markdown(result: dict[str, Any]) -> str:
     """The study as a table: mean over seeds, least and most in brackets, difference from the first row."""
+    sized = any("int8" in row for row in result["variants"])
+    more = (" int8: AUC | RSNA score | ms | MB |", " ---: | ---: | ---: | ---: |") if sized else ("", "")
     lines = [
         f"# {result['title']}",
         "",
         f"Recipe `{result['base']}`, judged on {result['judged_on']}; splits {result['data']['split_hash'][:12]}. Mean"
         " over seeds, in brackets the least and the most; difference from the first row over the same seeds. Thresholds"
-        " were chosen on the films judged, which flatters the RSNA score in all rows alike; one seed says little.",
+        " were chosen on the films judged, which flatters the RSNA score in all rows alike; one seed says little."
+        + (" Columns of int8 are of the first seed; milliseconds of one inference on one core." if sized else ""),
         "",
-        "| variant | seeds | AUC | difference | RSNA score | difference | AP50 |",
-        "| --- | ---: | --- | ---: | --- | ---: | --- |",
+        "| variant | seeds | AUC | difference | RSNA score | difference | AP50 |" + more[0],
+        "| --- | ---: | --- | ---: | --- | ---: | --- |" + more[1],
     ]
     for row in result["variants"]:
         figures = row["figures"]
@@ -242,6 +255,15 @@ def to_markdown(result: dict[str, Any]) -> str:
             cells.append(f"{one['mean']:.3f} ({one['least']:.3f} to {one['most']:.3f})")
             cells.append("" if one["difference"] is None else f"{one['difference']:+.3f}")
         cells.append(f"{figures['ap50']['mean']:.3f}" if "ap50" in figures else "")
+        if sized:
+            small = row.get("int8", {})
+            shown = (
+                ("auc", "{:.3f}", 1),
+                ("rsna_score", "{:.3f}", 1),
+                ("invoke_ms", "{:.1f}", 1),
+                ("bytes", "{:.1f}", 1e6),
+            )
+            cells += [form.format(small[key] / unit) if key in small else "failed" for key, form, unit in shown]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 

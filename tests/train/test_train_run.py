@@ -226,7 +226,11 @@ def test_a_mixed_stage_shows_whole_and_masked_films(films, eager, tmp_path):
     for name in "ab":
         Image.new("L", (128, 128), 90).save(folder / "images" / f"{name}.jpg")
     mixed = TrainConfig(
-        "mixed", size_px=64, alpha=0.35, head_channels=16, stages=(Stage("both", films="mixed", epochs=1, batch_size=1),)
+        "mixed",
+        size_px=64,
+        alpha=0.35,
+        head_channels=16,
+        stages=(Stage("both", films="mixed", epochs=1, batch_size=1),),
     )
     said = go(films, tmp_path / "run", mixed, masked=[folder])
     assert any("2 masked films" in sentence for sentence in said)

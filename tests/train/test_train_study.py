@@ -51,7 +51,9 @@ def test_a_variant_changes_only_what_it_names():
     assert config.augment.flip == 0.0 and config.augment.rotate_deg == base.augment.rotate_deg
     assert (config.seed, config.stages[-1].epochs, config.stages[0]) == (5, 3, base.stages[0])
     assert [s.name for s in Variant("x").config(base, 0, True).stages] == ["joint"]
-    assert [s.name for s in Variant("x", masked=False).config(base, 0, False).stages] == ["joint"]
+    alone = {"stages": [{"name": "hidden", "films": "masked"}, {"name": "joint"}]}
+    assert [s.name for s in Variant("x", recipe=alone).config(base, 0, False).stages] == ["hidden", "joint"]
+    assert [s.name for s in Variant("x", recipe=alone, masked=False).config(base, 0, False).stages] == ["joint"]
 
 
 @pytest.mark.parametrize(
@@ -114,3 +116,31 @@ def test_a_study_trains_judges_and_goes_on_where_it_stood(films, eager, tmp_path
     assert second["mean"] == pytest.approx(sum(runs) / 2, abs=1e-4)
     assert second["difference"] == pytest.approx(second["mean"] - first["mean"], abs=2e-4)
     assert f"| half the films | 2 | {second['mean']:.3f}" in to_markdown(result)
+
+
+@pytest.mark.train
+def test_sizes_are_those_of_the_files_and_the_picture_names_every_variant(films, eager, tmp_path):
+    from edge_pneumo.edge_runtime.bundle import open_bundle
+    from edge_pneumo.quantize.sizes import add_sizes
+    from edge_pneumo.train.study import run_folder
+    from edge_pneumo.train.study_plot import draw_study
+
+    text = STUDY.replace("seeds = [0, 1]", "seeds = [0]").replace(
+        "share = 0.5\nrecipe = { size_px = 64", "recipe = { size_px = 96"
+    )
+    study = read_study(written(tmp_path, text))
+    result = run_study(study, Films(films), tmp_path / "work", tmp_path / "study.json", lambda sentence: None)
+    draw_study(tmp_path / "beside.svg", result)
+    runs = {variant.name: run_folder(tmp_path / "work", study, variant, 0) for variant in study.variants}
+    add_sizes(result, runs, films, None, lambda sentence: None)
+    for row in result["variants"]:
+        path = runs[row["name"]] / "int8.tflite"
+        assert row["int8"]["bytes"] == path.stat().st_size
+        assert row["int8"]["auc"] == open_bundle(path).metadata["gate"]["auc"]["converted"]
+    small, large = (row["int8"]["invoke_ms"] for row in result["variants"])
+    assert 0 < small < large  # 64 px against 96 px: more than twice the work
+    draw_study(tmp_path / "timed.svg", result)
+    assert "int8: AUC" in to_markdown(result)
+    for row in result["variants"]:
+        assert row["name"] in (tmp_path / "beside.svg").read_text()  # matplotlib notes each text in a comment
+        assert row["name"] in (tmp_path / "timed.svg").read_text()

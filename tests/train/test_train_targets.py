@@ -134,7 +134,7 @@ def test_a_recipe_with_an_unknown_field_names_it(tmp_path):
         ('[[stages]]\nname = "a"\nepochs = 0', "stage a: expected epochs 1 or more, found 0"),
         ('[[stages]]\nname = "a"\nbatch_size = 0', "stage a: expected batch_size 1 or more"),
         ('[[stages]]\nname = "a"\nsize_px = 50', "stage a: expected size_px a multiple of 32"),
-        ('[[stages]]\nname = "a"\nfilms = "some"', 'expected films to be one of all, masked, mixed, found some'),
+        ('[[stages]]\nname = "a"\nfilms = "some"', "expected films to be one of all, masked, mixed, found some"),
         ('[[stages]]\nname = "a"\nlearning_rate = inf', "learning_rate must be a number, found inf"),
     ],
 )
