@@ -82,6 +82,10 @@ Examples:
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the draw of calibration films."
 )
 @click.option("--name", help="Name of the model in the file.  [default: after the recipe]")
+@click.option(
+    "--study", "studies", multiple=True, type=click.Path(path_type=Path),
+    help="Result of `benchmark study` (JSON) that the model card is to tell of; may be repeated.",
+)  # fmt: skip
 @click.option("--also", type=click.Choice(["onnx"]), hidden=True)
 @click.option(
     "--cache", "cache_dir", type=click.Path(path_type=Path), help="Keep decoded films here, for the next run."
@@ -94,7 +98,8 @@ def convert(
     run: str, out: Path, data: Path | None, precision: str, calibration: str, rounding: str, calibration_films: int,
     split: str,
     max_auc_drop: float, max_score_drop: float, max_change: float, weights_scale: str, explain: Path | None,
-    repair: bool, seed: int, name: str | None, also: str | None, cache_dir: Path | None, output_format: str,
+    repair: bool, seed: int, name: str | None, studies: tuple[Path, ...], also: str | None, cache_dir: Path | None,
+    output_format: str,
 ) -> None:  # fmt: skip
     """Make a .tflite of RUN (a run directory, float or from `quantize`, or `default`) and prove that it is no worse.
 
@@ -126,7 +131,7 @@ def convert(
     options = ConvertOptions(
         calibration=calibration, rounding=rounding, calibration_films=calibration_films, seed=seed, split=split,
         limits=Limits(max_auc_drop, max_score_drop, max_change), per_channel=weights_scale == "per-channel",
-        repair=repair, explain=explain is not None, name=name, cache_dir=cache_dir,
+        repair=repair, explain=explain is not None, name=name, cache_dir=cache_dir, studies=studies,
     )  # fmt: skip
     loaded, tell = load_run(run), Teller()
     with films_for(data, say=tell) as (dataset, labelled):

@@ -41,7 +41,11 @@ def model_card(metadata: dict[str, Any]) -> str:
         f"## Network\n{_network(metadata)}",
         f"## Data\n{_data(metadata.get('training_data', {}))}",
         f"## Accuracy\n{_accuracy(metadata.get('metrics', {}))}",
+        f"## Operating points\n{_operating(metadata.get('metrics', {}))}",
+        f"## Calibration\n{_calibration(metadata.get('metrics', {}))}",
         f"## Subgroups\n{_subgroups(metadata.get('metrics', {}))}",
+        f"## Where it fails\n{_failures(metadata.get('metrics', {}))}",
+        *(_study(study) for study in metadata.get("studies", ())),
         f"## Conversion\n{_conversion(metadata)}",
         "## Limits\n"
         "Children, lateral views, portable films with heavy collimation and diseases other than lung opacity were not "
@@ -85,6 +89,54 @@ def _figure(figure: dict[str, Any]) -> str:
     low, high = figure.get("low"), figure.get("high")
     interval = "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
     return f"{figure['value']:.3f}{interval}"
+
+
+def _operating(metrics: dict[str, Any]) -> str:
+    rows = [
+        f"| {name} | {row['threshold']:.3f} | {_figure(row['sensitivity'])} | {_figure(row['specificity'])} |"
+        for name, row in metrics.get("operating_points", {}).items()
+        if _known(row.get("sensitivity")) and _known(row.get("specificity"))
+    ]
+    head = "Thresholds were chosen on the films they are judged on here, which flatters them.\n"
+    table = ["| name | probability | sensitivity | specificity |", "|---|---|---|---|"]
+    return "\n".join([head, *table, *rows]) if rows else "Not measured on labelled films."
+
+
+def _calibration(metrics: dict[str, Any]) -> str:
+    """The calibration plot as lines: what was said against what was so."""
+    rows = [
+        f"| {row['low']:.1f} to {row['high']:.1f} | {row['n']} | {row['mean_probability']:.2f} | {row['observed']:.2f} "
+        f"| {'#' * round(20 * row['observed'])} |"
+        for row in metrics.get("reliability", [])
+        if row["n"]
+    ]
+    table = ["| probability | films | mean | share with an opacity | |", "|---|---|---|---|---|"]
+    return "\n".join([*table, *rows]) if rows else "Not measured on labelled films."
+
+
+def _failures(metrics: dict[str, Any]) -> str:
+    rows = [
+        f"- {name}: {row['called_opacity']} of {row['n']} films called opacity at the default operating point"
+        for name, row in metrics.get("by_class", {}).items()
+    ]
+    return "\n".join(rows) or "Not measured on labelled films."
+
+
+def _study(study: dict[str, Any]) -> str:
+    head = (
+        f"## {study['title']}\nRecipe `{study['base']}`, judged on {study['judged_on']}; mean over seeds, in brackets "
+        "the least and the most.\n"
+    )
+    rows = []
+    for row in study["variants"]:
+        auc, score = row["figures"]["auc"], row["figures"]["rsna_score"]
+        said = row["name"] + (f" ({row['about']})" if row["about"] else "")
+        rows.append(f"| {said} | {auc['seeds']} | {_spread(auc)} | {_spread(score)} |")
+    return "\n".join([head, "| variant | seeds | AUC | RSNA score |", "|---|---|---|---|", *rows])
+
+
+def _spread(figure: dict[str, Any]) -> str:
+    return f"{figure['mean']:.3f} ({figure['least']:.3f} to {figure['most']:.3f})"
 
 
 def _subgroups(metrics: dict[str, Any]) -> str:

@@ -31,7 +31,7 @@ from edge_pneumo.quantize.card import model_card
 from edge_pneumo.quantize.explain import Explanation, explain_layers
 from edge_pneumo.quantize.gate import Limits, Proof, largest_differences, run_gate, signal_to_noise_db
 from edge_pneumo.quantize.material import Say, calibration_images, engine_outputs, listed, proof_films
-from edge_pneumo.quantize.metadata import describe_model, short_metrics
+from edge_pneumo.quantize.metadata import describe_model, short_metrics, short_study
 from edge_pneumo.quantize.post_training import PRECISIONS, check_input, check_integer, quantise_int8
 from edge_pneumo.quantize.ranges import METHODS, Observed, Ranges, choose_ranges, observe
 from edge_pneumo.quantize.repair import repair_int8
@@ -64,6 +64,7 @@ class ConvertOptions:
     bootstrap : draws of the interval of a drop.
     name : of the model; None = after the recipe.
     cache_dir : decoded films, kept for the next run.
+    studies : results of `benchmark study` whose summary the card tells.
     """
 
     precision: str = "int8"
@@ -79,6 +80,7 @@ class ConvertOptions:
     bootstrap: int = 1000
     name: str | None = None
     cache_dir: Path | None = None
+    studies: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -139,6 +141,7 @@ def convert_run(
     options = replace(options or ConvertOptions(), precision=precision)
     out_path = Path(out_path)
     check_writable(out_path)
+    studies = [short_study(path) for path in options.studies]
     run = _checked_run(load_run(run) if isinstance(run, str | Path) else run, options)
     spec = run.input_spec
 
@@ -176,6 +179,7 @@ def convert_run(
         metrics=short_metrics(read_json(measured)) if measured.is_file() else {},
         calibration=calibration,
         gate=gate,
+        studies=studies,
     )
     report: dict[str, Any] = {"schema": 1, "precision": precision, "gate": gate, "calibration": calibration}
     if repair is not None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from edge_pneumo import __version__
 from edge_pneumo.edge_runtime.bundle import describe_decode, describe_input
+from edge_pneumo.errors import DataError
 from edge_pneumo.quantize.card import ACKNOWLEDGEMENT, INTENDED_USE, LICENCE, SYNTHETIC_LICENCE
-from edge_pneumo.train.run import TrainedRun
+from edge_pneumo.train.run import TrainedRun, read_json
 
 _TOOLS = ("tensorflow", "tf-keras", "tensorflow-model-optimization", "ai-edge-litert", "numpy")
 
@@ -22,6 +25,7 @@ def describe_model(
     metrics: dict[str, Any],
     calibration: dict[str, Any],
     gate: dict[str, Any],
+    studies: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """metadata.json of a converted run; `bundle.write_bundle` adds what it reads from the network itself."""
     config = run.config
@@ -46,6 +50,7 @@ def describe_model(
         "metrics": metrics,
         "calibration": calibration,
         "gate": gate,
+        "studies": list(studies),
         "toolchain": {"edge-pneumo": __version__, "python": platform.python_version(), **_versions()},
         "licence": SYNTHETIC_LICENCE if synthetic else LICENCE,
         "intended_use": INTENDED_USE,
@@ -57,8 +62,25 @@ def short_metrics(metrics: dict[str, Any]) -> dict[str, Any]:
     wanted = (
         "n", "positives", "auc", "average_precision", "sensitivity", "specificity", "precision", "f1", "accuracy",
         "rsna_score", "ap50", "mean_iou", "ece", "froc_sensitivity", "confusion", "threshold", "subgroups", "data",
+        "operating_points", "by_class",
     )  # fmt: skip
-    return {key: metrics[key] for key in wanted if key in metrics}
+    short = {key: metrics[key] for key in wanted if key in metrics}
+    return short | {"reliability": metrics.get("curves", {}).get("reliability", [])}
+
+
+def short_study(path: Path) -> dict[str, Any]:
+    """A result of `benchmark study` without its single runs: what a model file carries.
+
+    Raises
+    ------
+    DataError : it cannot be read, or is no such result.
+    """
+    study = read_json(path)
+    try:
+        rows = [{key: row[key] for key in ("name", "about", "figures")} for row in study["variants"]]
+        return {key: study[key] for key in ("study", "title", "base", "judged_on", "version")} | {"variants": rows}
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path}: no result of `benchmark study` ({error!r} missing)") from error
 
 
 def _versions() -> dict[str, str]:

@@ -33,6 +33,9 @@ def test_fields_of_the_contract():
     for rows in result["subgroups"].values():
         assert sum(row["n"] for row in rows.values()) == 80
         assert all({"n", "auc", "sensitivity", "specificity", "warning"} <= set(row) for row in rows.values())
+    assert sum(row["n"] for row in result["by_class"].values()) == 80
+    called = sum(row["called_opacity"] for row in result["by_class"].values())
+    assert called == result["confusion"]["tp"] + result["confusion"]["fp"]
     json.dumps(result, allow_nan=False)  # plain JSON types, no NaN
 
 

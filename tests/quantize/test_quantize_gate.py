@@ -159,7 +159,23 @@ METADATA = {
         "n": 110, "positives": 44, "auc": {"value": 0.81, "low": 0.72, "high": 0.89},
         "rsna_score": {"value": None, "low": None, "high": None},
         "subgroups": {"sex": {"F": {"n": 50, "auc": {"value": 0.8}}}},
+        "operating_points": {"screening": {
+            "threshold": 0.17, "sensitivity": {"value": 0.9, "low": 0.8, "high": 1.0}, "specificity": {"value": 0.4},
+        }},
+        "reliability": [
+            {"low": 0.0, "high": 0.1, "n": 12, "mean_probability": 0.06, "observed": 0.25},
+            {"low": 0.1, "high": 0.2, "n": 0, "mean_probability": None, "observed": None},
+        ],
+        "by_class": {"Normal": {"n": 30, "called_opacity": 4}},
     },
+    "studies": [{
+        "study": "folds", "title": "Five folds", "base": "default", "judged_on": "5 folds by patient", "variants": [{
+            "name": "joint", "about": "", "figures": {
+                "auc": {"mean": 0.8, "least": 0.78, "most": 0.83, "seeds": 3},
+                "rsna_score": {"mean": 0.2, "least": 0.15, "most": 0.25, "seeds": 3},
+            },
+        }],
+    }],
     "calibration": {"films": 120, "method": "minmax"},
     "gate": {
         "kind": "accuracy", "films": 110, "reason": "fine", "auc": {"float": 0.8, "converted": 0.799, "drop": 0.001},
@@ -175,6 +191,11 @@ def test_the_card_says_what_must_be_said():
         "Interim",
         "0.810 (0.720 to 0.890)",
         "| sex F | 50 | 0.800 |",
+        "| screening | 0.170 | 0.900 (0.800 to 1.000) | 0.400 |",
+        "| 0.0 to 0.1 | 12 | 0.06 | 0.25 | ##### |",
+        "- Normal: 4 of 30 films called opacity",
+        "## Five folds",
+        "| joint | 3 | 0.800 (0.780 to 0.830) | 0.200 (0.150 to 0.250) |",
     ):
         assert text in card
     assert "RSNA challenge score" not in card  # not measured, so not in the table

@@ -89,6 +89,7 @@ def evaluate(
         "coco": coco.coco_summary(cases),
         "classes": classification.class_report(confusion),
         "subgroups": table,
+        "by_class": _by_class(cases),
         "baselines": baselines.baselines(cases, reference, bootstrap, seed),
         "curves": _curves(cases),
         "model": dict(model or {}),
@@ -110,6 +111,16 @@ def _operating(
         rows = {name: interval(samples[f"{point}/{name}"], support[name]) for name in figures.OPERATING_FIGURES}
         table[point] = {"threshold": threshold, **rows}
     return table
+
+
+def _by_class(cases: Cases) -> dict[str, dict[str, int]]:
+    """For each word that the data set has for its films: how many there are, and how many were called opacity."""
+    table: dict[str, dict[str, int]] = {}
+    for film, probability in zip(cases.films, cases.probabilities, strict=True):
+        row = table.setdefault(getattr(film, "class_name", None) or "not named", {"n": 0, "called_opacity": 0})
+        row["n"] += 1
+        row["called_opacity"] += int(probability >= cases.threshold)
+    return dict(sorted(table.items()))
 
 
 def _curves(cases: Cases) -> dict[str, Any]:
