@@ -29,6 +29,10 @@ SPECIFICITY_TARGET = 0.90
 CONFIDENCE = 0.75
 """How sure a target must be to hold on new films, given as many cases as there are."""
 
+PRIOR = np.array([0.1, 0.9])
+"""What image logit and heat maximum count before there is evidence: the maximum alone was the better score of nearly
+every detector we trained (docs/results/decode.json)."""
+
 BOX_THRESHOLDS = np.geomspace(0.03, 0.6, 40)
 NMS_IOUS = (0.05, 0.1, 0.2, 0.3)
 MAX_BOXES = (1, 2, 3, 4)
@@ -64,8 +68,8 @@ def fit_operating(
 ) -> Platt:
     """Fit the two-input Platt scaling.
 
-    First the direction (how much each output counts) by logistic regression shrunk towards equal, positive weight of
-    the standardised outputs; then scale and bias along it by Platt's method with his smoothed targets (Platt,
+    First the direction (how much each output counts) by logistic regression shrunk towards `PRIOR`, weights of the
+    standardised outputs; then scale and bias along it by Platt's method with his smoothed targets (Platt,
     "Probabilistic outputs for support vector machines", 1999), so that shrinkage does not make the model timid.
 
     Parameters
@@ -74,7 +78,7 @@ def fit_operating(
     labels : (n,) 0 or 1.
     groups : (n,) patient of each film; a patient with many films counts like one with few. None: films count alike.
     prevalence : share of positives where the model will work, if it is not that of these films: shifts the bias.
-    shrink : strength of the pull towards equal weight, in films.
+    shrink : strength of the pull towards `PRIOR`, in films.
 
     Raises
     ------
@@ -89,8 +93,8 @@ def fit_operating(
     mean, spread = x.mean(axis=0), x.std(axis=0)
     usable = spread > 1e-6
     z = np.where(usable, (x - mean) / np.where(usable, spread, 1.0), 0.0)
-    # both outputs were trained to say the same thing: with no evidence to tell them apart, each counts half
-    start = np.where(usable, 1.0 / max(usable.sum(), 1), 0.0)
+    start = np.where(usable, PRIOR, 0.0)
+    start = start / max(start.sum(), 1e-9)
     direction = _fit_direction(z, y, weight, start, shrink)
     scale, bias = _fit_platt(z @ direction, y, weight)
     weights = scale * direction / np.where(usable, spread, 1.0)
@@ -332,12 +336,12 @@ def choose_box_threshold(
     if not any(np.asarray(t).size for t in true_boxes):
         raise DataError("choosing the box threshold needs films with boxes; none of these films has one")
     scores = box_scores(raw, geometries, true_boxes, spec, thresholds, nms_ious, max_boxes, box_scales)
-    smooth = scores
+    even = scores
     for axis, width in enumerate((1, 1, 1, 3)):
-        smooth = _smooth(smooth, axis, min(width, scores.shape[axis] - 1))
-    if smooth.max() <= 0:  # no box of this model finds anything: nothing to choose by
+        even = smooth(even, axis, min(width, scores.shape[axis] - 1))
+    if even.max() <= 0:  # no box of this model finds anything: nothing to choose by
         return spec
-    n, s, m, t = (int(i) for i in np.unravel_index(int(np.argmax(smooth)), smooth.shape))
+    n, s, m, t = (int(i) for i in np.unravel_index(int(np.argmax(even)), even.shape))
     return replace(
         spec,
         nms_iou=float(nms_ious[n]),
@@ -379,7 +383,7 @@ def box_scores(
     return np.divide(total, count, out=np.zeros_like(total), where=count > 0)
 
 
-def _smooth(values: NDArray, axis: int, width: int) -> NDArray:
+def smooth(values: NDArray, axis: int, width: int) -> NDArray:
     """Moving average over `width` neighbours on each side, triangular weights, renormalised at the ends."""
     if width < 1:
         return values

@@ -331,6 +331,7 @@ def _check_specs(spec: InputSpec, decode: DecodeSpec) -> None:
         ("decode.max_boxes", decode.max_boxes, 0, 1000, True),
         ("decode.nms_iou", decode.nms_iou, 0, 1, False),
         ("decode.box_scale", decode.box_scale, 1e-9, math.inf, False),
+        ("decode.vote_iou", decode.vote_iou, 1e-9, 1, False),
     ):
         if (
             isinstance(value, bool)

@@ -31,6 +31,9 @@ class DecodeSpec:
 
     probability = sigmoid(image_weight * image_logit + heat_weight * max(heat) + bias)   (Platt scaling, two inputs)
     box score   = sigmoid(heat) * probability
+
+    `vote_iou`: a kept box becomes the mean of all cells' boxes that overlap it by this much or more, weighted by their
+    squared scores (box voting: Gidaris & Komodakis, ICCV 2015, 3.3); 1.0 = it stays as its own cell has it.
     """
 
     stride: int = 16
@@ -41,6 +44,7 @@ class DecodeSpec:
     nms_iou: float = 0.1
     max_boxes: int = 4
     box_scale: float = 1.0
+    vote_iou: float = 1.0
     operating_points: dict[str, float] = field(default_factory=lambda: {"balanced": 0.5})
     default_operating_point: str = "balanced"
 
@@ -109,23 +113,35 @@ def film_probability(raw: RawOutputs, spec: DecodeSpec) -> float:
 def decode(raw: RawOutputs, spec: DecodeSpec, geometry: Geometry, operating_point: str | None = None) -> Finding:
     """Turn raw outputs into a finding in the frame of the source film.
 
-    Boxes are cells whose score reaches `box_threshold`, thinned by non-maximum suppression, grown or shrunk about
-    their centre by `box_scale`, and mapped back through `geometry`.
+    Boxes are cells whose score reaches `box_threshold`, thinned by non-maximum suppression, moved by the vote of the
+    cells around, grown or shrunk about their centre by `box_scale`, and mapped back through `geometry`.
     """
     probability = film_probability(raw, spec)
     threshold = spec.operating_points[operating_point or spec.default_operating_point]
-    scores = np.asarray(sigmoid(raw.heat)) * probability
-    rows, columns = np.nonzero(scores >= spec.box_threshold)
-    if not len(rows):
+    scores = (np.asarray(sigmoid(raw.heat)) * probability).ravel()
+    found = np.flatnonzero(scores >= spec.box_threshold)
+    if not len(found):
         return Finding(probability, threshold, ())
-    centre = (np.stack([columns, rows], 1) + 0.5) * spec.stride
-    reach = np.exp(np.clip(raw.ltrb[rows, columns].astype(np.float64), -6, 6)) * spec.stride
-    boxes = np.concatenate([centre - reach[:, :2], centre + reach[:, 2:]], 1)
-    kept = non_maximum_suppression(boxes, scores[rows, columns], spec.nms_iou, spec.max_boxes)
-    middle, half = (boxes[kept, :2] + boxes[kept, 2:]) / 2, (boxes[kept, 2:] - boxes[kept, :2]) / 2 * spec.box_scale
+    voters = np.arange(len(scores)) if spec.vote_iou < 1 else found
+    boxes = _cell_boxes(raw.ltrb, voters, spec.stride)
+    among = found if spec.vote_iou < 1 else np.arange(len(found))  # where the found cells are among the voters
+    kept = among[non_maximum_suppression(boxes[among], scores[found], spec.nms_iou, spec.max_boxes)]
+    chosen = boxes[kept]
+    if spec.vote_iou < 1:
+        say = (iou_matrix(chosen, boxes) >= spec.vote_iou) * np.square(scores)
+        chosen = say @ boxes / say.sum(axis=1, keepdims=True)
+    middle, half = (chosen[:, :2] + chosen[:, 2:]) / 2, (chosen[:, 2:] - chosen[:, :2]) / 2 * spec.box_scale
     source = geometry.to_source(np.concatenate([middle - half, middle + half], 1).astype(np.float32))
-    found = [
-        Box(*(round(float(v), 1) for v in box), score=float(scores[rows[k], columns[k]]))
-        for box, k in zip(source, kept, strict=True)
+    answers = [
+        Box(*(round(float(v), 1) for v in box), score=float(score))
+        for box, score in zip(source, scores[voters[kept]], strict=True)
     ]
-    return Finding(probability, threshold, tuple(b for b in found if b.x2 > b.x1 and b.y2 > b.y1))
+    return Finding(probability, threshold, tuple(b for b in answers if b.x2 > b.x1 and b.y2 > b.y1))
+
+
+def _cell_boxes(ltrb: NDArray[np.float32], cells: NDArray[np.intp], stride: int) -> NDArray[np.float64]:
+    """The boxes (n, 4) xyxy in input pixels that cells of the grid, numbered row by row, stand for."""
+    rows, columns = np.divmod(cells, ltrb.shape[1])
+    centre = (np.stack([columns, rows], 1) + 0.5) * stride
+    reach = np.exp(np.clip(ltrb[rows, columns].astype(np.float64), -6, 6)) * stride
+    return np.concatenate([centre - reach[:, :2], centre + reach[:, 2:]], 1)

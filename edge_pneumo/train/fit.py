@@ -82,7 +82,7 @@ def train_detector(
     record = {
         "kind": "detector", "train": config.to_dict(), "findings": findings, "start": start, "version": __version__,
         "input": {"size_px": spec.size_px, "fill": spec.fill, "scale": spec.scale, "zero_point": spec.zero_point},
-        "data": {"split_hash": data.split_hash, "train": len(train), "weak": len(weak), "masked": len(masked)},
+        "data": {"split_hash": data.split_hash, "train": len(train), "weak": len(weak), "masked_folders": len(masked)},
         "toolchain": {"tensorflow": tf.__version__, "numpy": np.__version__},
     }  # fmt: skip
     fingerprint = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
@@ -309,7 +309,7 @@ def fit_decode(
     from edge_pneumo.benchmarks.operating import choose_box_threshold, choose_operating_points, fit_operating
     from edge_pneumo.edge_runtime.decode import decode
 
-    films, spec = validation.films, DecodeSpec(stride=STRIDE)
+    films, spec = validation.films, DecodeSpec(stride=STRIDE, vote_iou=0.5)
     labels = np.array([film.label for film in films])
     image, heat = np.array([r.image_logit for r in raw]), np.array([r.heat.max() for r in raw])
     platt = fit_operating(image, heat, labels, [film.group for film in films])

@@ -168,6 +168,7 @@ BAD_NUMBERS = [
     ("decode", "max_boxes", 10**12),
     ("decode", "nms_iou", -1.0),
     ("decode", "box_scale", -1.0),
+    ("decode", "vote_iou", 0.0),
     ("input", "scale", 0.0),
     ("input", "fill", 300),
     ("input", "zero_point", 3.5),
