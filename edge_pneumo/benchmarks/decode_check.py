@@ -33,7 +33,8 @@ def film_scores(raw: Sequence[RawOutputs], mirrored: Sequence[RawOutputs], label
     """AUC of each way to make one score of a film's outputs."""
 
     def unit(values: list[float]) -> NDArray[np.float64]:
-        return (np.array(values) - np.mean(values)) / max(float(np.std(values)), 1e-9)
+        x = np.asarray(values, np.float64)
+        return (x - float(x.mean())) / max(float(x.std()), 1e-9)
 
     heat, image = unit([float(r.heat.max()) for r in raw]), unit([r.image_logit for r in raw])
     found = {f"pooled logit {share:g}": auc(labels, (1 - share) * heat + share * image) for share in IMAGE_SHARES}
@@ -51,7 +52,7 @@ def box_settings(
     for name, vote, scale in plans:
         plan = replace(spec, vote_iou=vote)
         fixed = (spec.nms_iou,), (spec.max_boxes,), (scale,)
-        scores = box_scores(raw, geometries, true, plan, BOX_THRESHOLDS, *fixed)
+        scores = box_scores(raw, geometries, true, plan, tuple(BOX_THRESHOLDS), *fixed)
         found[name] = float(smooth(scores, axis=3, width=3).max())
     return found
 
