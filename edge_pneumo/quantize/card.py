@@ -125,7 +125,7 @@ def _failures(metrics: dict[str, Any]) -> str:
 def _study(study: dict[str, Any]) -> str:
     head = (
         f"## {study['title']}\nRecipe `{study['base']}`, judged on {study['judged_on']}; mean over seeds, in brackets "
-        "the least and the most.\n"
+        f"the least and the most of the {'folds' if 'folds' in study['judged_on'] else 'seeds'}.\n"
     )
     rows = []
     for row in study["variants"]:

@@ -134,7 +134,7 @@ def run_study(study: Study, films: Films, work: Path, out: Path, say: Say) -> di
     Returns
     -------
     JSON-ready: for each variant `runs` (seed, fold, figures) and, by figure, the mean over seeds, the least and the
-    largest, and the mean difference from the first variant over the seeds that both have.
+    largest of the seeds (or folds), and the mean difference from the first variant over the seeds that both have.
     """
     base = preset(study.base)
     result: dict[str, Any] = {
@@ -212,11 +212,12 @@ def _summary(row: dict[str, Any], first: dict[str, Any]) -> dict[str, Any]:
         ours, theirs = _by_seed(row, name), _by_seed(first, name)
         if not ours:
             continue
+        spread = [run[name] for run in row["runs"] if run["fold"] is not None] or list(ours.values())
         shared = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
         figures[name] = {
             "mean": round(float(np.mean(list(ours.values()))), 4),
-            "least": round(min(ours.values()), 4),
-            "most": round(max(ours.values()), 4),
+            "least": round(min(spread), 4),
+            "most": round(max(spread), 4),
             "seeds": len(ours),
             "difference": round(float(np.mean(shared)), 4) if shared and row is not first else None,
         }
@@ -234,14 +235,16 @@ def _by_seed(row: dict[str, Any], figure: str) -> dict[int, float]:
 
 def to_markdown(result: dict[str, Any]) -> str:
     """The study as a table: mean over seeds, least and most in brackets, difference from the first row."""
+    spread = "folds" if "folds" in result["judged_on"] else "seeds"
     sized = any("int8" in row for row in result["variants"])
     more = (" int8: AUC | RSNA score | ms | MB |", " ---: | ---: | ---: | ---: |") if sized else ("", "")
     lines = [
         f"# {result['title']}",
         "",
         f"Recipe `{result['base']}`, judged on {result['judged_on']}; splits {result['data']['split_hash'][:12]}. Mean"
-        " over seeds, in brackets the least and the most; difference from the first row over the same seeds. Thresholds"
-        " were chosen on the films judged, which flatters the RSNA score in all rows alike; one seed says little."
+        f" over seeds, in brackets the least and the most of the {spread}; difference from the first row over the same"
+        " seeds. Thresholds were chosen on the films judged, which flatters the RSNA score in all rows alike; one seed"
+        " says little."
         + (" Columns of int8 are of the first seed; milliseconds of one inference on one core." if sized else ""),
         "",
         "| variant | seeds | AUC | difference | RSNA score | difference | AP50 |" + more[0],
