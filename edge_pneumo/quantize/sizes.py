@@ -10,11 +10,14 @@ import numpy as np
 
 from edge_pneumo.edge_runtime.bundle import open_bundle
 from edge_pneumo.edge_runtime.engine import Engine, open_engine
-from edge_pneumo.quantize.convert import ConvertOptions, GateRefusal, convert_run
+from edge_pneumo.quantize.convert import ConvertOptions, convert_run
+from edge_pneumo.quantize.gate import Limits
 from edge_pneumo.quantize.material import median_ms
 from edge_pneumo.train.data.film import DataSet
 
 ROUNDS = 7
+ANY_LOSS = Limits(1.0, 1.0, 1.0)
+"""A study shows what a variant loses; nobody is to use the file."""
 Say = Callable[[str], None]
 
 
@@ -36,11 +39,8 @@ def add_sizes(
     for row in result["variants"]:
         path = runs[row["name"]] / "int8.tflite"
         say(f"{row['name']}: converting to int8")
-        try:
-            convert_run(runs[row["name"]], path, dataset, "int8", options=ConvertOptions(cache_dir=cache_dir), say=say)
-        except GateRefusal as refusal:
-            row["int8"] = {"failed": str(refusal).splitlines()[0]}
-            continue
+        options = ConvertOptions(cache_dir=cache_dir, limits=ANY_LOSS)
+        convert_run(runs[row["name"]], path, dataset, "int8", options=options, say=say)
         bundle = open_bundle(path)
         judged = {name: bundle.metadata["gate"][name]["converted"] for name in ("auc", "rsna_score")}
         row["int8"] = {"bytes": path.stat().st_size, **judged}

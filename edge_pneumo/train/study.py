@@ -259,14 +259,13 @@ def to_markdown(result: dict[str, Any]) -> str:
             cells.append("" if one["difference"] is None else f"{one['difference']:+.3f}")
         cells.append(f"{figures['ap50']['mean']:.3f}" if "ap50" in figures else "")
         if sized:
-            small = row.get("int8", {})
             shown = (
                 ("auc", "{:.3f}", 1),
                 ("rsna_score", "{:.3f}", 1),
                 ("invoke_ms", "{:.1f}", 1),
                 ("bytes", "{:.1f}", 1e6),
             )
-            cells += [form.format(small[key] / unit) if key in small else "failed" for key, form, unit in shown]
+            cells += [form.format(row["int8"][key] / unit) for key, form, unit in shown]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
