@@ -67,7 +67,7 @@ def check_run(path: str, data: Any, cache_dir: Path | None) -> dict[str, Any]:
     raw, mirrored = run.raw_outputs(films.images), run.raw_outputs(films.images[:, :, ::-1])
     true = [np.array(film.boxes_xyxy, np.float32).reshape(-1, 4) for film in films.films]
     return {
-        "run": path if path == "default" else Path(path).name,
+        "run": "/".join(Path(path).parts[-3:]),
         "n": len(raw),
         "auc": film_scores(raw, mirrored, np.array([film.label for film in films.films])),
         "rsna_score": box_settings(raw, films.geometries, true, run.decode_spec),
