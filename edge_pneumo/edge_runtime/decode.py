@@ -9,11 +9,15 @@ The detector has three outputs on a grid of cells of `stride` input pixels:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_pneumo.edge_runtime.preprocess import Geometry
+
+MOST_CANDIDATES = 512
+"""Boxes that suppression chooses among; a 14 x 14 grid has 196 cells."""
 
 
 @dataclass(frozen=True)
@@ -81,27 +85,32 @@ def sigmoid(x: NDArray | float) -> NDArray | float:
 
 def iou_matrix(a: NDArray, b: NDArray) -> NDArray[np.float64]:
     """Intersection over union of boxes (n, 4) and (m, 4) xyxy -> (n, m); empty boxes give 0."""
-    a, b = np.asarray(a, np.float64).reshape(-1, 4), np.asarray(b, np.float64).reshape(-1, 4)
-    overlap = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
-    intersection = np.prod(np.clip(overlap, 0, None), axis=2)
-    area_a, area_b = (
-        np.prod(np.clip(a[:, 2:] - a[:, :2], 0, None), 1),
-        np.prod(np.clip(b[:, 2:] - b[:, :2], 0, None), 1),
-    )
-    union = area_a[:, None] + area_b[None, :] - intersection
+    ax1, ay1, ax2, ay2 = np.asarray(a, np.float64).reshape(-1, 4).T[:, :, None]
+    bx1, by1, bx2, by2 = np.asarray(b, np.float64).reshape(-1, 4).T[:, None, :]
+    # side by side and not along an axis: films have a few boxes, and a call of numpy costs more than they do
+    width = np.maximum(np.minimum(ax2, bx2) - np.maximum(ax1, bx1), 0.0)
+    height = np.maximum(np.minimum(ay2, by2) - np.maximum(ay1, by1), 0.0)
+    intersection = width * height
+    area_a = np.maximum(ax2 - ax1, 0.0) * np.maximum(ay2 - ay1, 0.0)
+    area_b = np.maximum(bx2 - bx1, 0.0) * np.maximum(by2 - by1, 0.0)
+    union = area_a + area_b - intersection
     return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
 
 
 def non_maximum_suppression(boxes: NDArray, scores: NDArray, iou: float, limit: int) -> list[int]:
-    """Indices of boxes kept greedily by falling score, none overlapping a better one by more than `iou`."""
+    """Indices of boxes kept greedily by falling score, none overlapping a better one by more than `iou`.
+
+    Only the best `MOST_CANDIDATES` are considered: the time and memory that they take grow with their square.
+    """
+    order = np.argsort(-scores, kind="stable")[:MOST_CANDIDATES]
+    apart = (iou_matrix(boxes[order], boxes[order]) <= iou).tolist()
     kept: list[int] = []
-    apart = (iou_matrix(boxes, boxes) <= iou).tolist()  # once for all: a call of numpy costs more than the few boxes
-    for index in np.argsort(-scores, kind="stable").tolist():
+    for place in range(len(order)):
         if len(kept) == limit:
             break
-        if all(apart[index][other] for other in kept):
-            kept.append(index)
-    return kept
+        if all(apart[place][other] for other in kept):
+            kept.append(place)
+    return order[kept].tolist()
 
 
 def film_probability(raw: RawOutputs, spec: DecodeSpec) -> float:
@@ -122,10 +131,8 @@ def decode(raw: RawOutputs, spec: DecodeSpec, geometry: Geometry, operating_poin
     found = np.flatnonzero(scores >= spec.box_threshold)
     if not len(found):
         return Finding(probability, threshold, ())
-    voters = np.arange(len(scores)) if spec.vote_iou < 1 else found
-    boxes = _cell_boxes(raw.ltrb, voters, spec.stride)
-    among = found if spec.vote_iou < 1 else np.arange(len(found))  # where the found cells are among the voters
-    kept = among[non_maximum_suppression(boxes[among], scores[found], spec.nms_iou, spec.max_boxes)]
+    boxes = _cell_boxes(raw.ltrb, spec.stride)
+    kept = found[non_maximum_suppression(boxes[found], scores[found], spec.nms_iou, spec.max_boxes)]
     chosen = boxes[kept]
     if spec.vote_iou < 1:
         say = (iou_matrix(chosen, boxes) >= spec.vote_iou) * np.square(scores)
@@ -134,14 +141,20 @@ def decode(raw: RawOutputs, spec: DecodeSpec, geometry: Geometry, operating_poin
     source = geometry.to_source(np.concatenate([middle - half, middle + half], 1).astype(np.float32))
     answers = [
         Box(*(round(float(v), 1) for v in box), score=float(score))
-        for box, score in zip(source, scores[voters[kept]], strict=True)
+        for box, score in zip(source, scores[kept], strict=True)
     ]
     return Finding(probability, threshold, tuple(b for b in answers if b.x2 > b.x1 and b.y2 > b.y1))
 
 
-def _cell_boxes(ltrb: NDArray[np.float32], cells: NDArray[np.intp], stride: int) -> NDArray[np.float64]:
-    """The boxes (n, 4) xyxy in input pixels that cells of the grid, numbered row by row, stand for."""
-    rows, columns = np.divmod(cells, ltrb.shape[1])
-    centre = (np.stack([columns, rows], 1) + 0.5) * stride
-    reach = np.exp(np.clip(ltrb[rows, columns].astype(np.float64), -6, 6)) * stride
+def _cell_boxes(ltrb: NDArray[np.float32], stride: int) -> NDArray[np.float64]:
+    """The boxes (g * g, 4) xyxy in input pixels that the cells of the grid stand for, row by row."""
+    centre = _centres(*ltrb.shape[:2], stride)
+    reach = np.exp(np.minimum(np.maximum(ltrb.reshape(-1, 4).astype(np.float64), -6.0), 6.0)) * stride
     return np.concatenate([centre - reach[:, :2], centre + reach[:, 2:]], 1)
+
+
+@cache
+def _centres(rows: int, columns: int, stride: int) -> NDArray[np.float64]:
+    """Centres (rows * columns, 2) of the cells, x and y in input pixels."""
+    y, x = np.divmod(np.arange(rows * columns), columns)
+    return (np.stack([x, y], 1) + 0.5) * stride

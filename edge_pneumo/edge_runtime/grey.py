@@ -77,7 +77,10 @@ class Rendering:
     @property
     def is_identity(self) -> bool:
         """True where stored 8-bit values are already grey levels."""
-        return self == Rendering()
+        return self == AS_IT_IS
+
+
+AS_IT_IS = Rendering()
 
 
 def stored_values(raw: NDArray, how: Rendering) -> NDArray[np.int64]:

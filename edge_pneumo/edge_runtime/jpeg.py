@@ -131,7 +131,8 @@ def decode(
                 wanted = max(1, round(facts.width * scale)), max(1, round(facts.height * scale))
                 picture.draft(None, wanted)  # type: ignore[arg-type]
             if picture.mode == "L":
-                return np.asarray(picture), None
+                grey = np.frombuffer(picture.tobytes(), np.uint8)  # what asarray does, without its detours
+                return grey.reshape(picture.height, picture.width), None
             return from_colours(picture)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         cut = "truncated" in str(error)
