@@ -1,4 +1,4 @@
-"""A study as a picture: mean over seeds as a dot, the least and the most as a line."""
+"""A study as a picture: mean over seeds as a dot, the least and the most (of seeds or folds) as a line."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ def draw_study(path: Path, result: dict[str, Any]) -> None:
         for axis, (name, title) in zip(axes, SHOWN, strict=True):
             if timed:
                 _against(
-                    axis, rows, name, [row["int8"]["invoke_ms"] for row in rows], "ms of inference, int8, one core"
+                    axis, rows, name, [row["int8"]["invoke_ms"] for row in rows], "ms of inference, int8, one core", "o"
                 )
                 for row in rows:
                     place = row["int8"]["invoke_ms"], row["figures"][name]["mean"]
                     text = f"{row['name']}, {row['int8']['bytes'] / 1e6:.1f} MB"
-                    axis.annotate(text, place, textcoords="offset points", xytext=(5, 6), fontsize=8)
-                axis.set_xlim(0, 1.35 * max(row["int8"]["invoke_ms"] for row in rows))
+                    axis.annotate(text, place, textcoords="offset points", xytext=(7, -3), fontsize=8)
+                axis.margins(y=0.15)
+                axis.set_xlim(0, 1.4 * max(row["int8"]["invoke_ms"] for row in rows))
             elif shared:
-                _against(axis, rows, name, [100 * row["share"] for row in rows], "per cent of the patients")
+                _against(axis, rows, name, [100 * row["share"] for row in rows], "per cent of the patients", "o-")
                 axis.set_xlim(0, 110)
             else:
                 _beside(axis, rows, name)
@@ -47,11 +48,11 @@ def draw_study(path: Path, result: dict[str, Any]) -> None:
             figure.savefig(stream, format="svg", metadata={"Date": None})
 
 
-def _against(axis: Any, rows: list[dict[str, Any]], name: str, x: list[float], label: str) -> None:
+def _against(axis: Any, rows: list[dict[str, Any]], name: str, x: list[float], label: str, style: str) -> None:
     order = sorted(range(len(rows)), key=x.__getitem__)
     figures = [rows[k]["figures"][name] for k in order]
     places = [x[k] for k in order]
-    axis.plot(places, [f["mean"] for f in figures], marker="o")
+    axis.plot(places, [f["mean"] for f in figures], style)
     axis.vlines(places, [f["least"] for f in figures], [f["most"] for f in figures], alpha=0.6)
     axis.set_xlabel(label)
 
@@ -60,7 +61,10 @@ def _beside(axis: Any, rows: list[dict[str, Any]], name: str) -> None:
     figures = [row["figures"][name] for row in rows]
     places = list(range(len(rows)))[::-1]
     axis.hlines(places, [f["least"] for f in figures], [f["most"] for f in figures], alpha=0.6)
-    axis.plot([f["mean"] for f in figures], places, "o")
+    for place, row in zip(places, rows, strict=True):
+        each = [run[name] for run in row["runs"] if run.get(name) is not None]
+        axis.plot(each, [place] * len(each), "|", color="C0")
+    axis.plot([f["mean"] for f in figures], places, "o", color="C0")
     axis.axvline(figures[0]["mean"], linewidth=0.8, linestyle="--", alpha=0.6)
     axis.set_yticks(places, [row["name"] for row in rows])
     axis.margins(y=0.1)
