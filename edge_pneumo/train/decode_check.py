@@ -1,6 +1,6 @@
 """What the settings of the decoder are worth: film scores and box settings of trained detectors, on validation films.
 
-    python -m edge_pneumo.benchmarks.decode_check --data DIR -o decode.json default runs/other
+    python -m edge_pneumo.train.decode_check --data DIR -o decode.json default runs/other
 
 For each run: AUC of the heat map's maximum, mixed with the pooled logit, and averaged with the mirrored film; and the
 best RSNA score over box thresholds (averaged with its neighbours, as `choose_box_threshold` does it) without and with

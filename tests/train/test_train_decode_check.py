@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_pneumo.benchmarks.decode_check import box_settings, film_scores
 from edge_pneumo.edge_runtime.decode import DecodeSpec, RawOutputs
 from edge_pneumo.edge_runtime.preprocess import Geometry
+from edge_pneumo.train.decode_check import box_settings, film_scores
 
 
 def outputs(label: int, image: float) -> RawOutputs:
