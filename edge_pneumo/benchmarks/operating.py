@@ -30,8 +30,8 @@ CONFIDENCE = 0.75
 """How sure a target must be to hold on new films, given as many cases as there are."""
 
 PRIOR = np.array([0.1, 0.9])
-"""What image logit and heat maximum count before there is evidence: the maximum alone was the better score of nearly
-every detector we trained (docs/results/decode.json)."""
+"""What image logit and heat maximum count before there is evidence: the maximum alone was the better score of both
+detectors in docs/results/decode.json."""
 
 BOX_THRESHOLDS = np.geomspace(0.03, 0.6, 40)
 NMS_IOUS = (0.05, 0.1, 0.2, 0.3)
