@@ -90,6 +90,7 @@ class LossConfig:
 
     `heat_kind` "quality" or "centre". `weak_box`: of heat and boxes where they are NIH's own; `weak_film`: of the film
     label where it is only text-mined, 0 = such a film teaches its findings, and an empty heat map if it has none.
+    `normal`: whether an auxiliary output beside the findings learns which films are normal.
     """
 
     heat: float = 1.0
@@ -101,6 +102,7 @@ class LossConfig:
     weak_box: float = 0.5
     weak_film: float = 0.0
     heat_kind: str = "quality"
+    normal: bool = True
 
     def __post_init__(self) -> None:
         _expect(

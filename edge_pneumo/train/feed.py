@@ -20,32 +20,58 @@ Batch = tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]
 
 
 @dataclass(frozen=True)
-class TrainingSet:
-    """Films of one size with what is known of them: images (n, s, s, 1) uint8, one label each."""
+class FilmSource:
+    """Films of one size with what is known of them.
+
+    Attributes
+    ----------
+    images : (n, s, s, 1) uint8.
+    labels : one for each film.
+    repeat : how often a film is shown in an epoch.
+    """
 
     images: NDArray[np.uint8]
     labels: Sequence[FilmLabel]
-    repeats: NDArray[np.int64]
+    repeat: int = 1
+
+    def film(self, index: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], FilmLabel]:
+        """One film, (s, s) uint8, and its label; a source may draw some of it anew each time."""
+        return self.images[index, ..., 0], self.labels[index]
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Films of several sources; a film is named by its source and its place there."""
+
+    sources: Sequence[FilmSource]
 
     def __len__(self) -> int:
-        return int(self.repeats.sum())
+        """Films shown in an epoch, repeats counted."""
+        return sum(len(source.labels) * source.repeat for source in self.sources)
 
+    def places(self) -> NDArray[np.int64]:
+        """(len, 2) source and index of every film of an epoch, in order."""
+        pairs = [
+            np.stack([np.full(len(one.labels), number), np.arange(len(one.labels))], 1).repeat(one.repeat, axis=0)
+            for number, one in enumerate(self.sources)
+        ]
+        return np.concatenate(pairs).astype(np.int64)
 
-def joined(sets: Sequence[TrainingSet]) -> TrainingSet:
-    """One set of several."""
-    labels = [label for one in sets for label in one.labels]
-    return TrainingSet(np.concatenate([s.images for s in sets]), labels, np.concatenate([s.repeats for s in sets]))
+    def film(self, place: Sequence[int], rng: np.random.Generator) -> tuple[NDArray[np.uint8], FilmLabel]:
+        """The film at a place, as its source gives it."""
+        source, index = place
+        return self.sources[source].film(index, rng)
 
 
 def one_epoch(
     films: TrainingSet, spec: InputSpec, stride: int, batch_size: int, augmentation: AugmentConfig, gaussian: float,
     seed: Sequence[int], findings: int,
 ) -> Iterator[Batch]:  # fmt: skip
-    """Every film `repeats` times in random order, in whole batches (a last short one is left out).
+    """Every film `repeat` times in random order, in whole batches (a last short one is left out).
 
     The order and every change follow from `seed` alone, so that a resumed run sees what the first would have seen.
     """
-    order = np.repeat(np.arange(len(films.labels)), films.repeats)
+    order = films.places()
     np.random.default_rng([*seed, 0]).shuffle(order)
     starts = list(range(0, max(len(order) - batch_size, 0) + 1, batch_size))
 
@@ -66,20 +92,21 @@ def _batch(
     count = len(chosen)
     pictures = np.empty((count, size, size, 1), np.uint8)
     shapes = {
-        "opacity": (), "weight": (), "heat_weight": (), "findings_known": (), "findings": (findings,),
+        "opacity": (), "weight": (), "heat_weight": (), "findings_known": (findings,), "findings": (findings,),
         "heat": (grid, grid, 1), "box": (grid, grid, 4), "box_weight": (grid, grid, 1),
     }  # fmt: skip
     targets = {name: np.zeros((count, *shape), np.float32) for name, shape in shapes.items()}
-    for row, index in enumerate(chosen):
-        label = films.labels[index]
-        pictures[row, ..., 0], boxes = augment(films.images[index, ..., 0], label.boxes_xyxy, rng, augmentation)
+    for row, place in enumerate(chosen):
+        picture, label = films.film(place, rng)
+        pictures[row, ..., 0], boxes = augment(picture, label.boxes_xyxy, rng, augmentation)
         heat, box, weight = dense_targets(boxes, size, stride, gaussian)
         targets["opacity"][row], targets["weight"][row] = label.opacity, label.weight
         targets["heat"][row], targets["box"][row] = heat, box
         targets["box_weight"][row] = weight * label.box_weight
         targets["heat_weight"][row] = label.box_weight if label.boxes_known else 0.0
         if findings and label.findings is not None:
-            targets["findings"][row], targets["findings_known"][row] = label.findings, 1.0
+            targets["findings_known"][row] = np.isfinite(label.findings[:findings])
+            targets["findings"][row] = np.nan_to_num(label.findings[:findings])
     return spec.normalise(pictures), targets
 
 

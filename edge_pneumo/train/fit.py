@@ -21,8 +21,8 @@ from edge_pneumo.edge_runtime.preprocess import Geometry, InputSpec
 from edge_pneumo.errors import DataError, UsageFault
 from edge_pneumo.train.config import Stage, TrainConfig
 from edge_pneumo.train.detector import DetectorConfig, build_detector
-from edge_pneumo.train.feed import TrainingSet, joined, one_epoch
-from edge_pneumo.train.labels import FINDINGS, film_label
+from edge_pneumo.train.feed import FilmSource, TrainingSet, one_epoch
+from edge_pneumo.train.labels import AUXILIARY, FINDINGS, film_label, of_class
 from edge_pneumo.train.resume import State, load_state, save_state
 from edge_pneumo.train.run import raw_outputs, require_tensorflow, save_weights, write_decode, write_json
 from edge_pneumo.train.weights import load_start, settle_batch_norm
@@ -74,7 +74,7 @@ def train_detector(
     labels = {film.label for film in train.films}
     if labels != {0, 1}:
         raise DataError(f"the train split needs films with and without opacities, found labels {sorted(labels)}")
-    findings = len(FINDINGS) if any(film.findings is not None for film in weak) else 0
+    findings = _auxiliary_outputs(config, [*train.films, *weak])
     shape = DetectorConfig(config.size_px, config.alpha, config.head_channels, findings, config.dropout)
     model = build_detector(shape)
     start = load_start(model, weights)
@@ -106,10 +106,19 @@ def train_detector(
         if films is None or shown is not stage:
             films, shown = _films_of_stage(stage, config, train.films, weak, masked, cache_dir, say), stage
         if not fitting.rows and start.startswith("ImageNet"):
-            settle_batch_norm(model, spec_of(stage, config).normalise(films.images[:128]))
+            settle_batch_norm(model, spec_of(stage, config).normalise(films.sources[0].images[:128]))
         fitting.run_stage(number, stage, films, validation)
     fitting.finish(validation, record)
     return out
+
+
+def _auxiliary_outputs(config: TrainConfig, films: Sequence[Film]) -> int:
+    """How many of `AUXILIARY` there is something to learn about."""
+    if not config.loss.findings:
+        return 0
+    if config.loss.normal and any(of_class(film.class_name) is not None for film in films):
+        return len(AUXILIARY)
+    return len(FINDINGS) if any(film.findings is not None for film in films) else 0
 
 
 def _others(weak: Sequence[Film], data: DataSet, say: Say) -> list[Film]:
@@ -161,13 +170,13 @@ def _films_of_stage(
         from edge_pneumo.train.masked import load_masked
 
         around = _load(labelled, stage, config, 1, cache_dir, say).images
-        sets.append(load_masked(masked, spec_of(stage, config), config, around, say))
-    return joined(sets)
+        sets.append(load_masked(masked, spec_of(stage, config), around, say))
+    return TrainingSet(sets)
 
 
 def _load(
     films: Sequence[Film], stage: Stage, config: TrainConfig, repeat: int, cache_dir: Path | None, say: Say
-) -> TrainingSet:
+) -> FilmSource:
     from edge_pneumo.train.data.cache import LeftOut, load_images
 
     images, geometries, kept, refused = load_images(films, spec_of(stage, config), cache_dir)
@@ -179,7 +188,7 @@ def _load(
         film_label(films[k], g, config.loss.weak_box, config.loss.weak_film)
         for k, g in zip(kept, geometries, strict=True)
     ]
-    return TrainingSet(images, labels, np.full(len(kept), repeat, np.int64))
+    return FilmSource(images, labels, repeat)
 
 
 class _Fitting:

@@ -10,8 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_pneumo.edge_runtime.preprocess import Geometry
+from edge_pneumo.train.data.findings import NORMAL, NOT_NORMAL, OPACITY
 from edge_pneumo.train.targets import FilmLabel
 
 if TYPE_CHECKING:
@@ -21,7 +23,10 @@ FINDINGS = (
     "Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Effusion", "Emphysema", "Fibrosis", "Hernia",
     "Infiltration", "Mass", "Nodule", "Pleural_Thickening", "Pneumonia", "Pneumothorax",
 )  # fmt: skip
-"""The fourteen findings of ChestX-ray14 (Wang et al., CVPR 2017), in the order of the auxiliary output."""
+"""The fourteen findings of ChestX-ray14 (Wang et al., CVPR 2017)."""
+
+AUXILIARY = (*FINDINGS, NORMAL)
+"""What the auxiliary outputs say: the findings, and that the film is normal, as the challenge says too."""
 
 OPACITY_GIVEN = {
     "Pneumonia": 0.8,
@@ -48,11 +53,20 @@ def film_label(film: Film, geometry: Geometry, weak_box: float, weak_film: float
     boxes = geometry.to_input(np.array(film.boxes_xyxy, np.float32).reshape(-1, 4))
     drawn = bool(len(boxes)) or not film.label
     if film.findings is None:
-        return FilmLabel(float(film.label), boxes, drawn, weight=film.weight)
-    findings = np.array([name in film.findings for name in FINDINGS], np.float32)
+        return FilmLabel(float(film.label), boxes, drawn, 1.0, of_class(film.class_name), film.weight)
+    findings = np.array([*(name in film.findings for name in FINDINGS), not film.findings], np.float32)
     if film.weight == 1.0:  # boxed, or seen by a radiologist
         return FilmLabel(float(film.label), boxes, drawn, weak_box, findings)
     miss = 1 - OPACITY_OTHERWISE
     for name in film.findings:
         miss *= 1 - OPACITY_GIVEN.get(name, 0.0)
     return FilmLabel(1 - miss, boxes, not film.findings, weak_box, findings, weak_film)
+
+
+def of_class(class_name: str | None) -> NDArray[np.float32] | None:
+    """Targets of the auxiliary outputs from the challenge's class: normal or not, the findings unknown (nan)."""
+    if class_name not in (NORMAL, NOT_NORMAL, OPACITY):
+        return None
+    targets = np.full(len(AUXILIARY), np.nan, np.float32)
+    targets[-1] = class_name == NORMAL
+    return targets

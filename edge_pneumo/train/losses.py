@@ -5,7 +5,7 @@ heat         quality focal loss (Li et al., "Generalized Focal Loss", NeurIPS 20
 box          1 - GIoU (Rezatofighi et al., CVPR 2019) + 0.5 x L1 of log distances, on cells near a box's centre
 image        binary cross-entropy of the pooled logit with the (soft) film label
 pooled_heat  the same of the heat map's smooth maximum, which decode() uses as film score
-findings     binary cross-entropy of auxiliary findings where they are known
+findings     binary cross-entropy of the auxiliary outputs where they are known
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def detection_loss(
     """Scalar terms, already weighted; their sum is the loss.
 
     `targets`: opacity (n,), weight (n,), heat (n, g, g, 1), box (n, g, g, 4) xyxy input pixels,
-    box_weight (n, g, g, 1), heat_weight (n,), findings (n, f) and findings_known (n,).
+    box_weight (n, g, g, 1), heat_weight (n,), findings (n, f) and findings_known (n, f).
     """
     import tensorflow as tf
 
@@ -35,7 +35,7 @@ def detection_loss(
     if "findings" in outputs:
         each = tf.nn.sigmoid_cross_entropy_with_logits(targets["findings"], outputs["findings"])
         known = targets["findings_known"]
-        terms["findings"] = weights.findings * tf.reduce_sum(tf.reduce_mean(each, 1) * known) / _count(known)
+        terms["findings"] = weights.findings * tf.reduce_sum(each * known) / _count(known)
     return terms
 
 

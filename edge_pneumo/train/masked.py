@@ -1,14 +1,15 @@
 """Lung-masked films for pre-training: many films whose outside was blacked out, made fit to learn from.
 
 Where the lung mask failed to see a consolidated lung it is small, so its size alone separates the classes; a network
-would learn the mask. Therefore the outside is filled (flat grey, noise, or another film's surroundings), every film is
-cut by a second film's mask as well, and a box counts by the share of it that can be seen.
+would learn the mask. Therefore the outside is filled (flat grey, noise, or another film's surroundings), every other
+showing is cut by a second film's mask as well, and a box counts by the share of it that can be seen.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,11 @@ from PIL import Image
 
 from edge_pneumo.edge_runtime.preprocess import InputSpec
 from edge_pneumo.errors import DataError
-from edge_pneumo.train.config import TrainConfig
+from edge_pneumo.train.data.findings import OPACITY
 from edge_pneumo.train.data.store import FolderStore
 from edge_pneumo.train.data.tables import number, read_table
-from edge_pneumo.train.feed import TrainingSet
+from edge_pneumo.train.feed import FilmSource
+from edge_pneumo.train.labels import of_class
 from edge_pneumo.train.targets import FilmLabel
 
 SOURCE_PX = 1024
@@ -31,9 +33,9 @@ VISIBLE = 10
 
 
 def load_masked(
-    folders: Sequence[Path], spec: InputSpec, config: TrainConfig, surroundings: NDArray[np.uint8],
+    folders: Sequence[Path], spec: InputSpec, surroundings: NDArray[np.uint8],
     say: Callable[[str], None],
-) -> TrainingSet:  # fmt: skip
+) -> MaskedSource:  # fmt: skip
     """Read folders of masked films, each with `index.csv` (patientId, class), `images/<patientId>.jpg` and
     `labels.csv` or `stage_2_train_labels.csv[.gz]` in it or in a sibling folder `rsna-labels`.
 
@@ -45,7 +47,6 @@ def load_masked(
     ------
     DataError : a file, a column or a picture is missing or damaged.
     """
-    rng = np.random.default_rng([config.seed, 7])
     pictures: list[NDArray[np.uint8]] = []
     labels: list[FilmLabel] = []
     for folder in folders:
@@ -60,20 +61,31 @@ def load_masked(
                 picture = picture.resize((spec.size_px, spec.size_px), Image.Resampling.BICUBIC)
             pictures.append(np.asarray(picture))
             own = np.array(boxes.get(film_id, ()), np.float32).reshape(-1, 4) * (spec.size_px / SOURCE_PX)
-            labels.append(FilmLabel(float(class_name == "Lung Opacity"), own))
+            labels.append(FilmLabel(float(class_name == OPACITY), own, findings=of_class(class_name)))
         say(f"{len(rows)} masked films from {folder.name}, scaled by {scale:.2f}")
-    images = np.stack(pictures)
-    masks = images > VISIBLE
-    filled = np.empty_like(images)
-    kept: list[FilmLabel] = []
-    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
-        mask = masks[index] & masks[rng.integers(len(masks))] if rng.random() < 0.5 else masks[index]
-        if mask.mean() < 0.5 * masks[index].mean():
-            mask = masks[index]
-        outside = _outside(image, rng, surroundings)
-        filled[index] = np.where(mask, image, outside)
-        kept.append(_seen(label, mask))
-    return TrainingSet(filled[..., None], kept, np.ones(len(kept), np.int64))
+    return MaskedSource(np.stack(pictures)[..., None], labels, surroundings=surroundings)
+
+
+@dataclass(frozen=True)
+class MaskedSource(FilmSource):
+    """Films black outside a mask; each time one is shown its outside is filled anew.
+
+    Attributes
+    ----------
+    surroundings : (m, s, s, 1) uint8 whole films, to fill the outside with.
+    """
+
+    surroundings: NDArray[np.uint8] = field(kw_only=True)
+
+    def film(self, index: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], FilmLabel]:
+        """The film within its own mask or within that and another film's, and the label of what is left to see."""
+        image = self.images[index, ..., 0]
+        own = mask = image > VISIBLE
+        if rng.random() < 0.5:
+            mask = own & (self.images[rng.integers(len(self.images)), ..., 0] > VISIBLE)
+            if mask.mean() < 0.5 * own.mean():
+                mask = own
+        return np.where(mask, image, _outside(image, rng, self.surroundings)), _seen(self.labels[index], mask)
 
 
 def _labels_file(folder: Path) -> Path:
@@ -129,4 +141,5 @@ def _seen(label: FilmLabel, mask: NDArray[np.bool_]) -> FilmLabel:
     if label.opacity == 0:
         return label
     known = bool(seen) and all(seen)
-    return FilmLabel(label.opacity, label.boxes_xyxy[np.array(seen, bool)], known, 1.0, None, float(any(seen)))
+    boxes = label.boxes_xyxy[np.array(seen, bool)]
+    return replace(label, boxes_xyxy=boxes, boxes_known=known, weight=float(any(seen)))

@@ -18,7 +18,7 @@ class FilmLabel:
     boxes_xyxy : (k, 4) float32, possibly empty.
     boxes_known : False where boxes may be missing; the heat map is then only taught through its maximum.
     box_weight : weight of heat and box terms.
-    findings : (f,) 0/1 text-mined findings, or None where unknown.
+    findings : (f,) 0/1 of the auxiliary outputs, nan where unknown; None where all are.
     weight : weight of the film's image-level terms.
     """
 

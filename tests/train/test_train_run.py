@@ -11,7 +11,7 @@ from PIL import Image
 
 from edge_pneumo.edge_runtime.preprocess import Geometry, InputSpec
 from edge_pneumo.errors import DataError, UsageFault, WriteFailed
-from edge_pneumo.train.config import Stage, TrainConfig
+from edge_pneumo.train.config import LossConfig, Stage, TrainConfig
 from edge_pneumo.train.data.film import Film
 from edge_pneumo.train.labels import film_label
 from edge_pneumo.train.masked import load_masked
@@ -97,7 +97,8 @@ def test_a_soup_is_the_mean_of_its_runs_also_when_it_was_interrupted(films, eage
     from edge_pneumo.train.fit import _Fitting
     from edge_pneumo.train.run import load_run
 
-    one = replace(TINY, stages=(replace(TINY.stages[0], epochs=1),))
+    # without auxiliary outputs the graph that is kept has the weights of the one that is trained, in the same order
+    one = replace(TINY, stages=(replace(TINY.stages[0], epochs=1),), loss=LossConfig(findings=0.0))
     ends: list[list[np.ndarray]] = []
     kept = _Fitting.run_stage
 
@@ -217,6 +218,36 @@ def test_masked_films_are_read_with_their_boxes(tmp_path):
     np.testing.assert_allclose(read.labels[0].boxes_xyxy, [[6.25, 6.25, 18.75, 18.75]])
 
 
+def test_a_masked_film_is_filled_anew_each_time_outside_its_mask_only(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels.csv").write_text(LABELS)
+    (tmp_path / "index.csv").write_text(INDEX)
+    lung = np.zeros((64, 64), np.uint8)
+    lung[:, :32] = 90  # box of a: x 6 to 19, all of it in the lung
+    for name in "ab":
+        Image.fromarray(lung).save(tmp_path / "images" / f"{name}.jpg", quality=100)
+    read = masked(tmp_path)
+    rng = np.random.default_rng(0)
+    shown = [read.film(0, rng) for _ in range(20)]
+    for picture, label in shown:
+        np.testing.assert_array_equal(picture[:, :32], read.images[0, :, :32, 0])
+        assert (len(label.boxes_xyxy), label.boxes_known, label.weight) == (1, True, 1.0)
+    assert len({picture[:, 33:].tobytes() for picture, _ in shown}) > 3
+    assert any((picture[:, 33:] == 200).all() for picture, _ in shown)  # the whole film's surroundings
+
+
+def test_a_box_outside_the_mask_is_not_taught(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels.csv").write_text(LABELS)
+    (tmp_path / "index.csv").write_text(INDEX)
+    lung = np.zeros((64, 64), np.uint8)
+    lung[:, 32:] = 90
+    for name in "ab":
+        Image.fromarray(lung).save(tmp_path / "images" / f"{name}.jpg", quality=100)
+    _, label = masked(tmp_path).film(0, np.random.default_rng(0))
+    assert (len(label.boxes_xyxy), label.boxes_known, label.weight) == (0, False, 0.0)
+
+
 @pytest.mark.train
 def test_a_mixed_stage_shows_whole_and_masked_films(films, eager, tmp_path):
     folder = tmp_path / "masked"
@@ -253,6 +284,19 @@ def test_what_is_believed_of_a_weak_film(findings, weight, opacity, taught, film
     assert (label.boxes_known, label.weight) == (taught, film_weight)
 
 
+@pytest.mark.parametrize(
+    ("class_name", "normal"),
+    [("Normal", 1.0), ("No Lung Opacity / Not Normal", 0.0), ("Lung Opacity", 0.0), ("Negative", None), (None, None)],
+)
+def test_the_class_of_a_film_says_whether_it_is_normal_and_nothing_of_its_findings(class_name, normal):
+    label = film_label(Film("a", "a.jpg", 0, bytes, class_name=class_name), Geometry(1, 1, 0, 0, 64, 64), 0.5)
+    if normal is None:
+        assert label.findings is None
+    else:
+        assert label.findings is not None and label.findings[-1] == normal
+        assert np.isnan(label.findings[:-1]).all() and len(label.findings) == 15
+
+
 def test_weak_films_of_patients_who_are_judged_are_left_out(films):
     from edge_pneumo.train.fit import _others
 
@@ -272,4 +316,4 @@ def test_a_positive_film_without_boxes_does_not_teach_an_empty_heat_map():
 
 
 def masked(folder: Path):
-    return load_masked([folder], InputSpec(64), TINY, np.empty((0, 64, 64, 1), np.uint8), lambda sentence: None)
+    return load_masked([folder], InputSpec(64), np.full((1, 64, 64, 1), 200, np.uint8), lambda sentence: None)

@@ -6,7 +6,7 @@ import pytest
 from edge_pneumo.edge_runtime.preprocess import InputSpec
 from edge_pneumo.train.augment import augment
 from edge_pneumo.train.config import AugmentConfig, Stage, TrainConfig, config_from_dict, preset, read_config
-from edge_pneumo.train.feed import TrainingSet, joined, one_epoch
+from edge_pneumo.train.feed import FilmSource, TrainingSet, one_epoch
 from edge_pneumo.train.targets import FilmLabel, dense_targets
 
 STILL = AugmentConfig(
@@ -68,29 +68,39 @@ def test_a_box_that_left_the_film_is_gone():
     assert set(gone) == {0, 1}
 
 
-def _films(count: int) -> TrainingSet:
+def _films(count: int, repeat: int = 1) -> FilmSource:
     images = np.random.default_rng(0).integers(0, 255, (count, 64, 64, 1), np.uint8)
     labels = [FilmLabel(float(n % 2), np.array([[8, 8, 40, 40]], np.float32)[: n % 2]) for n in range(count)]
-    return TrainingSet(images, labels, np.ones(count, np.int64))
+    return FilmSource(images, labels, repeat)
 
 
 def test_an_epoch_shows_every_film_and_depends_on_the_seed_alone():
-    films = joined([_films(5), _films(3)])
+    films = TrainingSet([_films(2, repeat=2), _films(4)])
 
     def run(seed: int) -> list:
         return list(one_epoch(films, InputSpec(64), 16, 4, AugmentConfig(), 0.22, (seed, 0, 0), 0))
 
     first, again, other = run(1), run(1), run(2)
     assert [len(images) for images, _ in first] == [4, 4]
-    assert sum(targets["opacity"].sum() for _, targets in first) == sum(label.opacity for label in films.labels)
+    assert sum(targets["opacity"].sum() for _, targets in first) == 2 * 1 + 2
     np.testing.assert_array_equal(first[0][0], again[0][0])
     assert not np.array_equal(first[0][0], other[0][0])
 
 
 def test_an_error_while_making_batches_is_raised_where_they_are_used():
-    broken = TrainingSet(np.zeros((2, 64, 64, 1), np.uint8), [FilmLabel(0.0, np.zeros((0, 4)))], np.ones(2, np.int64))
+    broken = TrainingSet([FilmSource(np.zeros((0, 64, 64, 1), np.uint8), [FilmLabel(0.0, np.zeros((0, 4)))] * 2)])
     with pytest.raises((IndexError, ValueError)):
         list(one_epoch(broken, InputSpec(64), 16, 3, STILL, 0.22, (0, 0, 0), 0))
+
+
+def test_a_target_that_is_not_known_is_neither_taught_nor_counted():
+    findings = np.array([np.nan, 1.0, 0.0], np.float32)
+    known = FilmLabel(0.0, np.zeros((0, 4), np.float32), findings=findings)
+    films = TrainingSet([FilmSource(np.zeros((1, 64, 64, 1), np.uint8), [known]), _films(1)])
+    for count in (2, 3):  # a recipe may leave out the last
+        [(_, targets)] = one_epoch(films, InputSpec(64), 16, 2, STILL, 0.22, (0, 0, 0), count)
+        assert sorted(targets["findings_known"].tolist()) == [[0, 0, 0][:count], [0, 1, 1][:count]]
+        assert np.isfinite(targets["findings"]).all()
 
 
 def test_presets_read_and_round_trip():
