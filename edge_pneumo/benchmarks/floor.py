@@ -2,7 +2,7 @@
 
 Everything is measured in one run, floor and product taking turns, so that a busy machine slows both. Warm times are
 the least of each film over the rounds, since other programs can only add to them, and their ratio is bootstrapped over
-films; the others are ratios of medians. Keras' `predict` uses every core, so its target is against a folder, which does
+films; those of folders are medians over rounds of the ratio within a round; the others are ratios of medians. Keras' `predict` uses every core, so its target is against a folder, which does
 too; the ratio for one film on one core is shown without a target. Films must be JPEG Baseline DICOM, as RSNA's and the
 phantom's are.
 """
@@ -52,19 +52,20 @@ LINES = {
     "memory": "largest resident memory of these two processes",
     "two_workers": "films a second, two workers / one",
     "usual": "a film of a folder, all cores: pydicom pixel_array, resize, tf_keras predict / product",
+    "usual_floor": "the same, were the product as fast as the floor: nothing can pass this",
     "usual_one": "one film at a time, product on one core: the same",
 }
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much to measure: rounds over the films, processes started, films for the usual way, batches for workers."""
+    """How much to measure: rounds over the films, processes started, films for the usual way, rounds over folders."""
 
     rounds: int = 15
     processes: int = 9
-    usual_films: int = 20
-    worker_rounds: int = 5
-    worker_films: int = 800
+    usual_films: int = 12
+    folder_rounds: int = 11
+    folder_films: int = 360
 
 
 def run_floor(
@@ -98,25 +99,22 @@ def run_floor(
         floor_ms, product_ms = _warm(detector, films, streams, plan)
         ratios = {"warm": ratio_of_sums(floor_ms, product_ms)}
         medians = {"floor_ms": np.median(floor_ms), "product_ms": np.median(product_ms)}
-        usual_ms: list[float] = []
-        if keras_model is not None:
-            progress("the usual way")
-            size = detector.input_spec.size_px
-            turns = [[_usual(keras_model, film, size) for film in films[: plan.usual_films]] for _ in range(4)][1:]
-            usual_ms = [one for turn in turns for one in turn]
-            ratios["usual_one"] = ratio_of_sums(product_ms[: len(turns[0])], np.min(turns, axis=0).tolist())
-            medians["usual_ms"] = np.median(usual_ms)
         progress("processes")
         cold = _processes(str(detector.bundle.path), films, detector.input_spec.size_px, plan)
         ratios["cold"] = ratio_of_medians(cold["floor_ms"], cold["product_ms"])
         ratios["memory"] = ratio_of_medians(cold["floor_mb"], cold["product_mb"])
         medians |= {f"process_{name}": np.median(samples) for name, samples in cold.items()}
-        progress("workers")
-        took = _workers(detector, films, plan)
-        ratios["two_workers"] = ratio_of_medians(took[2], took[1])
-        medians["folder_ms"] = np.median(took[usable_cores()])
-        if usual_ms:
-            ratios["usual"] = ratio_of_medians(took[usable_cores()], usual_ms)
+        progress("folders, by workers and in the usual way")
+        took, turns = _folders(detector, films, plan, keras_model)
+        all_cores = took[usable_cores()]
+        ratios["two_workers"] = ratio_by_rounds(took[2], took[1])
+        medians["folder_ms"] = np.median(all_cores)
+        if turns:
+            ratios["usual"] = ratio_by_rounds(all_cores, [float(np.median(turn)) for turn in turns])
+            spared = ratios["warm"]["value"]
+            ratios["usual_floor"] = {name: round(value * spared, 4) for name, value in ratios["usual"].items()}
+            ratios["usual_one"] = ratio_of_sums(product_ms[: len(turns[0])], np.min(turns, axis=0).tolist())
+            medians["usual_ms"] = np.median(turns)
     for name, ratio in ratios.items():
         if name not in TARGETS:
             continue
@@ -251,21 +249,37 @@ def _process(command: list[str]) -> tuple[float, float]:
     return elapsed, int(peak_kb) / 1024
 
 
-def _workers(detector: Detector, films: Sequence[str], plan: Plan) -> dict[int, list[float]]:
-    """Milliseconds a film of a folder, by the number of worker processes: one, two, and one a core.
+def _folders(
+    detector: Detector, films: Sequence[str], plan: Plan, keras_model: Any | None
+) -> tuple[dict[int, list[float]], list[list[float]]]:
+    """Round by round, milliseconds a film of a folder by the number of worker processes (one, two, and one a core), and
+    of each film in the usual way.
 
     Workers start once for a folder, so their start is left out, as the first answers are.
     """
-    batch = [film for _ in range(max(1, plan.worker_films // len(films))) for film in films]
-    first = len(batch) // 4
+    batch = [film for _ in range(max(1, plan.folder_films // len(films))) for film in films]
+    first, few = len(batch) // 4, films[: plan.usual_films]
     took: dict[int, list[float]] = {jobs: [] for jobs in sorted({1, 2, usable_cores()})}
-    for _ in range(plan.worker_rounds):
-        for jobs, samples in took.items():
+    usual: list[list[float]] = []
+    for turn in range(plan.folder_rounds + 1):
+        if keras_model is not None:
+            each = [_usual(keras_model, film, detector.input_spec.size_px) for film in few]
+            usual += [each] if turn else []  # Keras compiles in its first
+        for jobs, samples in took.items() if turn else ():
             results = detector.predict_many(batch, jobs=jobs)
             for _ in range(first):
                 next(results)
             samples.append(_ms(lambda r=results: sum(1 for _ in r)) / (len(batch) - first))
-    return took
+    return took, usual
+
+
+def ratio_by_rounds(before: Sequence[float], after: Sequence[float], seed: int = 0) -> dict[str, float]:
+    """Median over rounds of after / before within a round, with a 95 % bootstrap interval over rounds: a machine that is
+    slower for some rounds slows both sides of them."""
+    ratios = np.asarray(after, np.float64) / np.asarray(before, np.float64)
+    drawn = np.random.default_rng(seed).integers(0, len(ratios), (2000, len(ratios)))
+    low, high = np.percentile(np.median(ratios[drawn], axis=1), (2.5, 97.5))
+    return {"value": round(float(np.median(ratios)), 4), "low": round(float(low), 4), "high": round(float(high), 4)}
 
 
 def floor_table(result: dict[str, Any]) -> str:

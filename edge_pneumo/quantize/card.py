@@ -124,8 +124,8 @@ def _failures(metrics: dict[str, Any]) -> str:
 
 def _study(study: dict[str, Any]) -> str:
     head = (
-        f"## {study['title']}\nRecipe `{study['base']}`, judged on {study['judged_on']}; mean over seeds, in brackets "
-        f"the least and the most of the {'folds' if 'folds' in study['judged_on'] else 'seeds'}.\n"
+        f"## {study['title']}\nVariants of the recipe `{study['base']}`, judged on {study['judged_on']}; mean over seeds, "
+        f"in brackets the least and the most of the {'folds' if 'folds' in study['judged_on'] else 'seeds'}.\n"
     )
     rows = []
     for row in study["variants"]:

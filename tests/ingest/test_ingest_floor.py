@@ -31,6 +31,12 @@ def test_ratio_of_sums_by_hand():
     assert 1.0 <= ratio["low"] <= 1.25 <= ratio["high"] <= 2.0
 
 
+def test_ratio_by_rounds_is_not_moved_by_a_machine_that_slows_down():
+    before = [1.0, 2.0, 4.0, 8.0, 16.0]
+    ratio = floor.ratio_by_rounds(before, [3 * value for value in before])
+    assert ratio == {"value": 3.0, "low": 3.0, "high": 3.0}
+
+
 def test_every_ratio_is_measured(films, monkeypatch):
     monkeypatch.setattr(floor, "Plan", lambda rounds: floor_plan(rounds))
     done = CliRunner().invoke(
@@ -58,10 +64,13 @@ def test_the_usual_way_is_measured_with_the_default_models_own_network(films, mo
     ratios = json.loads(done.stdout)["ratios"]
     assert "target" not in ratios["usual_one"]  # Keras has every core, the product here one
     assert 1 < ratios["usual"]["low"] <= ratios["usual"]["value"] <= ratios["usual"]["high"]
+    assert ratios["usual_floor"]["value"] == pytest.approx(
+        ratios["usual"]["value"] * ratios["warm"]["value"], rel=1e-3
+    )  # were the floor the product, every film of a folder would take that much less
 
 
 def floor_plan(rounds: int, plan=floor.Plan):
-    return plan(rounds=rounds, processes=1, worker_rounds=1, worker_films=8)
+    return plan(rounds=rounds, processes=1, folder_rounds=1, folder_films=8)
 
 
 def test_films_without_a_jpeg_have_no_floor(tmp_path):
