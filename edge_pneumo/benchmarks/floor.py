@@ -2,9 +2,10 @@
 
 Everything is measured in one run, floor and product taking turns, so that a busy machine slows both. Warm times are
 the least of each film over the rounds, since other programs can only add to them, and their ratio is bootstrapped over
-films; those of folders are medians over rounds of the ratio within a round; the others are ratios of medians. Keras' `predict` uses every core, so its target is against a folder, which does
-too; the ratio for one film on one core is shown without a target. Films must be JPEG Baseline DICOM, as RSNA's and the
-phantom's are.
+films; those of folders are medians over rounds of the ratio within a round; the others are ratios of medians. Keras'
+`predict` uses every core, so its target is against a folder, which does too; the ratio for one film on one core is
+shown without a target, and so is what the floor itself would reach. Films must be JPEG Baseline DICOM, as RSNA's and
+the phantom's are.
 """
 
 from __future__ import annotations
@@ -274,8 +275,10 @@ def _folders(
 
 
 def ratio_by_rounds(before: Sequence[float], after: Sequence[float], seed: int = 0) -> dict[str, float]:
-    """Median over rounds of after / before within a round, with a 95 % bootstrap interval over rounds: a machine that is
-    slower for some rounds slows both sides of them."""
+    """Median over rounds of after / before within a round, with a 95 % bootstrap interval over rounds.
+
+    A machine that is slower for some rounds slows both sides of them.
+    """
     ratios = np.asarray(after, np.float64) / np.asarray(before, np.float64)
     drawn = np.random.default_rng(seed).integers(0, len(ratios), (2000, len(ratios)))
     low, high = np.percentile(np.median(ratios[drawn], axis=1), (2.5, 97.5))

@@ -123,9 +123,10 @@ def _failures(metrics: dict[str, Any]) -> str:
 
 
 def _study(study: dict[str, Any]) -> str:
+    spread = "folds" if "folds" in study["judged_on"] else "seeds"
     head = (
-        f"## {study['title']}\nVariants of the recipe `{study['base']}`, judged on {study['judged_on']}; mean over seeds, "
-        f"in brackets the least and the most of the {'folds' if 'folds' in study['judged_on'] else 'seeds'}.\n"
+        f"## {study['title']}\nVariants of the recipe `{study['base']}`, judged on {study['judged_on']}; mean over "
+        f"seeds, in brackets the least and the most of the {spread}.\n"
     )
     rows = []
     for row in study["variants"]:

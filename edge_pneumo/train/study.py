@@ -242,9 +242,9 @@ def to_markdown(result: dict[str, Any]) -> str:
         f"# {result['title']}",
         "",
         f"Variants of the recipe `{result['base']}`, judged on {result['judged_on']}; splits"
-        f" {result['data']['split_hash'][:12]}. Mean over seeds, in brackets the least and the most of the {spread}; difference from the first row over the same"
-        " seeds. Thresholds were chosen on the films judged, which flatters the RSNA score in all rows alike; one seed"
-        " says little."
+        f" {result['data']['split_hash'][:12]}. Mean over seeds, in brackets the least and the most of the {spread};"
+        " difference from the first row over the same seeds. Thresholds were chosen on the films judged, which flatters"
+        " the RSNA score in all rows alike; one seed says little."
         + (" Columns of int8 are of the first seed; milliseconds of one inference on one core." if sized else ""),
         "",
         "| variant | seeds | AUC | difference | RSNA score | difference | AP50 |" + more[0],
