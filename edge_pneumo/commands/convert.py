@@ -36,10 +36,11 @@ Examples:
 )
 @click.option(
     "--calibration",
-    type=click.Choice(["minmax", "percentile", "mse", "all"]),
-    default="minmax",
+    type=click.Choice(["auto", "minmax", "percentile", "mse", "all"]),
+    default="auto",
     show_default=True,
-    help="How the range of an activation is chosen; `all` tries each and keeps the best.",
+    help="How the range of an activation is chosen; `auto` tries the methods in turn until one passes the gate, `all` "
+    "tries each and keeps the best.",
 )
 @click.option(
     "--rounding",

@@ -42,6 +42,7 @@ from edge_pneumo.train.run import TrainedRun, load_run, read_json
 
 EXPLAINED_FILMS = 4
 ROUNDINGS = ("aware", "nearest")
+SEVERAL = ("auto", "all")
 ROUNDING = "rounding weights for what they are multiplied with"
 PARITY_FILMS = 32
 
@@ -53,7 +54,8 @@ class ConvertOptions:
     Attributes
     ----------
     precision : one of `post_training.PRECISIONS`.
-    calibration : one of `ranges.METHODS`, or "all" to try each and keep the best.
+    calibration : one of `ranges.METHODS`; "auto" to try them in turn until one passes the gate; "all" to try each and
+        keep the best.
     calibration_films, seed : how many films set the ranges, and the seed of their draw.
     limits : what the gate allows.
     split : films that the gate judges on.
@@ -68,7 +70,7 @@ class ConvertOptions:
     """
 
     precision: str = "int8"
-    calibration: str = "minmax"
+    calibration: str = "auto"
     calibration_films: int = 120
     seed: int = 0
     limits: Limits = field(default_factory=Limits)
@@ -87,8 +89,9 @@ class ConvertOptions:
             raise UsageFault(f"unknown precision {self.precision!r}; expected one of {', '.join(PRECISIONS)}")
         if self.rounding not in ROUNDINGS:
             raise UsageFault(f"unknown rounding {self.rounding!r}; expected one of {', '.join(ROUNDINGS)}")
-        if self.calibration not in (*METHODS, "all"):
-            raise UsageFault(f"unknown calibration {self.calibration!r}; expected one of {', '.join(METHODS)}, all")
+        if self.calibration not in (*METHODS, *SEVERAL):
+            known = ", ".join((*METHODS, *SEVERAL))
+            raise UsageFault(f"unknown calibration {self.calibration!r}; expected one of {known}")
 
 
 @dataclass(frozen=True)
@@ -229,6 +232,8 @@ class _Workshop:
             gate = self.judge(candidate.tflite)
             tried.append((candidate, gate))
             self.say(f"{candidate.method or self.options.precision}: {gate['reason']}")
+            if gate["passed"] and self.options.calibration == "auto":
+                break
         candidate, gate = min(tried, key=lambda pair: _loss(pair[1]))
         rows = [{"method": c.method, **_summary(g), "chosen": c is candidate} for c, g in tried]
         return candidate, gate, rows
@@ -278,7 +283,7 @@ class _Workshop:
             self.say(ROUNDING)
             self.network = round_weights(float_bytes, self.pictures[:ROUNDING_FILMS], spec, per_channel=o.per_channel)
         rounded = self.network.without()
-        for method in METHODS if o.calibration == "all" else (o.calibration,):
+        for method in METHODS if o.calibration in SEVERAL else (o.calibration,):
             ranges = choose_ranges(self.observed, method, float_bytes, spec)
             tflite = quantise_int8(rounded, ranges, spec, per_channel=o.per_channel)
             check_integer(tflite)
@@ -376,8 +381,6 @@ def _refusal(out_path: Path, gate: dict[str, Any], explanation: Explanation | No
     if out_path.exists():
         message += " The older file of that name is left as it was."
     if explanation is None:
-        return f"{message} Try --calibration all, or --precision float16"
+        return f"{message} Try --precision float16"
     worst = [f"{layer.name} ({layer.share:.0%})" for layer in explanation.layers[:3]]
-    return (
-        f"{message} Most of the error comes from {listed(worst)}. Try --calibration all, --repair, or `quantize` first"
-    )
+    return f"{message} Most of the error comes from {listed(worst)}. Try --repair, or `quantize` first"

@@ -71,6 +71,22 @@ def test_only_the_final_name_is_left(converted):
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
+def test_methods_are_tried_until_one_passes(mini, blobs, tmp_path, monkeypatch):
+    from edge_pneumo.quantize import convert
+
+    judge, judged = convert._Workshop.judge, []
+
+    def first_refused(workshop, tflite):
+        judged.append(tflite)
+        return judge(workshop, tflite) | {"passed": len(judged) > 1, "reason": "planted"}
+
+    monkeypatch.setattr(convert._Workshop, "judge", first_refused)
+    options = convert.ConvertOptions(calibration_films=8, bootstrap=20)
+    report = convert.convert_run(mini, tmp_path / "m.tflite", blobs, options=options)
+    tried = [(row["method"], row["passed"], row["chosen"]) for row in report["calibration"]["compared"]]
+    assert tried == [("minmax", False, False), ("percentile", True, True)]
+
+
 @pytest.mark.parametrize(
     ("precision", "largest", "dtype"),
     [("float32", 1e-3, "float32"), ("float16", 0.05, "float16"), ("dynamic", 2.0, "int8"), ("int16x8", 0.5, "int16")],
