@@ -53,7 +53,7 @@ LINES = {
     "memory": "largest resident memory of these two processes",
     "two_workers": "films a second, two workers / one",
     "usual": "a film of a folder, all cores: pydicom pixel_array, resize, tf_keras predict / product",
-    "usual_floor": "the same, were the product as fast as the floor: nothing can pass this",
+    "usual_floor": "the same, were the product as fast as the floor",
     "usual_one": "one film at a time, product on one core: the same",
 }
 
