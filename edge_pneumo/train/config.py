@@ -37,6 +37,7 @@ class Stage:
     warmup_epochs : linear warm-up.
     freeze_blocks : how many of the first parts (stem and blocks) stay as they were.
     labelled_repeat : how often a film with true boxes is seen for each time that a weak film is seen.
+    prune : share of each block's variance that may go when channels are taken out before this stage (see prune.py).
     """
 
     name: str
@@ -49,6 +50,7 @@ class Stage:
     warmup_epochs: float = 0.3
     freeze_blocks: int = 3
     labelled_repeat: int = 1
+    prune: float = 0.0
 
     def __post_init__(self) -> None:
         where = f"stage {self.name}"
@@ -57,6 +59,7 @@ class Stage:
             _expect(getattr(self, name) >= 1, where, name, "1 or more", getattr(self, name))
         for name in ("learning_rate", "head_rate", "warmup_epochs", "freeze_blocks"):
             _expect(0 <= getattr(self, name) < math.inf, where, name, "0 or more", getattr(self, name))
+        _expect(0 <= self.prune < 1, where, "prune", "0 or more and below 1", self.prune)
         if self.size_px is not None:
             _expect_size(self.size_px, where)
 

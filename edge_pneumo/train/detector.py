@@ -28,6 +28,8 @@ class DetectorConfig:
     head_channels : width of the box head.
     findings : auxiliary image-level outputs used only while training (0 = none).
     dropout : rate before the image logit.
+    hidden : channels between the linear bottlenecks, where some were taken out (see prune.py): of the stem, then of
+        each block from the second on. Empty = the paper's.
     """
 
     size_px: int = 256
@@ -35,8 +37,12 @@ class DetectorConfig:
     head_channels: int = 96
     findings: int = 0
     dropout: float = 0.3
+    hidden: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        paper = hidden_channels(self.alpha)
+        if self.hidden and (len(self.hidden) != len(paper) or min(self.hidden) < 1):
+            raise UsageFault(f"hidden must name {len(paper)} numbers of channels, found {list(self.hidden)}")
         if self.size_px % 32 or self.size_px < 32:
             raise UsageFault(f"the input size must be a multiple of 32, found {self.size_px}")
         if not 0.35 <= self.alpha <= 1.0:
@@ -47,6 +53,17 @@ def channels(value: float, divisor: int = 8) -> int:
     """Round a channel count as the paper's code does: to a multiple of 8, never more than 10 % down."""
     rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * value else rounded
+
+
+def hidden_channels(alpha: float) -> tuple[int, ...]:
+    """The paper's channels between the linear bottlenecks: of the stem, then of each block from the second on."""
+    hidden = [before := channels(32 * alpha)]
+    for expansion, width, repeats, _ in BLOCKS:
+        for _ in range(repeats):
+            if expansion != 1:
+                hidden.append(before * expansion)
+            before = channels(width * alpha)
+    return tuple(hidden)
 
 
 def build_detector(config: DetectorConfig) -> Any:
@@ -68,17 +85,18 @@ def build_detector(config: DetectorConfig) -> Any:
         return layers.ReLU(6.0, name=f"{name}_relu")(x)
 
     film = layers.Input((config.size_px, config.size_px, 1), name="film")
-    x = conv(film, channels(32 * config.alpha), 3, 2, "stem")
+    hidden = config.hidden or hidden_channels(config.alpha)
+    x = conv(film, hidden[0], 3, 2, "stem")
     index, level16 = 0, None
     for expansion, width, repeats, first_stride in BLOCKS:
         out = channels(width * config.alpha)
         for repeat in range(repeats):
             stride, start, name = (first_stride if repeat == 0 else 1), x, f"block{index}"
             if expansion != 1:
-                x = conv(x, x.shape[-1] * expansion, 1, 1, f"{name}_expand")
+                x = conv(x, hidden[index], 1, 1, f"{name}_expand")
             x = depthwise(x, stride, f"{name}_depthwise")
             x = conv(x, out, 1, 1, f"{name}_project", relu=False)
-            if stride == 1 and start.shape[-1] == out:
+            if stride == 1 and index > 0 and start.shape[-1] == out:  # a stem cut to `out` channels gets no sum
                 x = layers.Add(name=f"{name}_add")([start, x])
             index += 1
             if index == 13:  # last block of stride 16

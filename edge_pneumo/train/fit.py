@@ -25,12 +25,13 @@ from edge_pneumo.train.feed import FilmSource, TrainingSet, one_epoch
 from edge_pneumo.train.labels import AUXILIARY, FINDINGS, film_label, of_class
 from edge_pneumo.train.resume import State, load_state, save_state
 from edge_pneumo.train.run import raw_outputs, require_tensorflow, save_weights, write_decode, write_json
-from edge_pneumo.train.weights import load_start, settle_batch_norm
+from edge_pneumo.train.weights import hidden_of_start, load_start, settle_batch_norm
 
 if TYPE_CHECKING:
     from edge_pneumo.train.data.index import DataSet, Film
 
 STRIDE = 16
+PRUNE_FILMS = 128
 Say = Callable[[str], None]
 
 
@@ -75,7 +76,9 @@ def train_detector(
     if labels != {0, 1}:
         raise DataError(f"the train split needs films with and without opacities, found labels {sorted(labels)}")
     findings = _auxiliary_outputs(config, [*train.films, *weak])
-    shape = DetectorConfig(config.size_px, config.alpha, config.head_channels, findings, config.dropout)
+    shape = DetectorConfig(
+        config.size_px, config.alpha, config.head_channels, findings, config.dropout, hidden_of_start(weights)
+    )
     model = build_detector(shape)
     start = load_start(model, weights)
     say(f"detector: {model.count_params():,} parameters, {start}")
@@ -83,11 +86,11 @@ def train_detector(
         "kind": "detector", "train": config.to_dict(), "findings": findings, "start": start, "version": __version__,
         "input": {"size_px": spec.size_px, "fill": spec.fill, "scale": spec.scale, "zero_point": spec.zero_point},
         "data": {"split_hash": data.split_hash, "train": len(train), "weak": len(weak), "masked_folders": len(masked)},
-        "toolchain": {"tensorflow": tf.__version__, "numpy": np.__version__},
+        "toolchain": {"tensorflow": tf.__version__, "numpy": np.__version__}, "hidden": shape.hidden,
     }  # fmt: skip
     fingerprint = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
     validation = load_validation(data, spec, cache_dir, say)
-    fitting = _Fitting(config, model, spec, findings, out, fingerprint, say)
+    fitting = _Fitting(config, model, shape, spec, out, fingerprint, say)
     if resume and (out / "state.npz").exists():
         fitting.restore(load_state(out / "state.npz", fingerprint))
     elif resume and (out / "model.weights.h5").exists():
@@ -195,9 +198,10 @@ class _Fitting:
     """A model on its way: optimizers, averaged weights and the log, which resume together."""
 
     def __init__(
-        self, config: TrainConfig, model: Any, spec: InputSpec, findings: int, out: Path, fingerprint: str, say: Say
-    ) -> None:
-        self.config, self.model, self.spec, self.findings = config, model, spec, findings
+        self, config: TrainConfig, model: Any, shape: DetectorConfig, spec: InputSpec, out: Path, fingerprint: str,
+        say: Say,
+    ) -> None:  # fmt: skip
+        self.config, self.model, self.shape, self.spec = config, model, shape, spec
         self.out, self.fingerprint, self.say = out, fingerprint, say
         self.stage, self.epoch, self.rows = 0, 0, []
         self.average = [np.array(w) for w in model.get_weights()]
@@ -207,6 +211,9 @@ class _Fitting:
 
     def restore(self, state: State) -> None:
         self.stage, self.epoch, self.rows, self.pending = state.stage, state.epoch, state.rows, state
+        if state.hidden != self.shape.hidden:
+            self.shape = replace(self.shape, hidden=state.hidden)
+            self.model = build_detector(self.shape)
         self.model.set_weights(state.arrays["weights"])
         self.average = state.arrays["average"]
         self.start, self.soup = state.arrays.get("start", []), state.arrays.get("soup", [])
@@ -218,6 +225,8 @@ class _Fitting:
 
         spec = spec_of(stage, self.config)
         again = number - len(self.config.stages) + 1
+        if self.epoch == 0 and stage.prune and again <= 0:
+            self._prune(stage, spec, films.sources[0].images, validation)
         if self.epoch == 0 and again == 0:
             self.start = self.model.get_weights()
         elif self.epoch == 0 and again > 0:
@@ -226,8 +235,7 @@ class _Fitting:
         title = f"{stage.name} run {again + 1}" if again >= 0 and self.config.soup > 1 else stage.name
         model = self.model
         if spec.size_px != self.spec.size_px:
-            c = self.config
-            model = build_detector(DetectorConfig(spec.size_px, c.alpha, c.head_channels, self.findings, c.dropout))
+            model = build_detector(replace(self.shape, size_px=spec.size_px))
             model.set_weights(self.model.get_weights())
         steps = max(len(films) // stage.batch_size, 1)
         stepper = Stepper(model, stage, self.config, STRIDE, steps * stage.epochs, steps * stage.warmup_epochs)
@@ -239,7 +247,7 @@ class _Fitting:
             began = time.monotonic()
             feed = one_epoch(
                 films, spec, STRIDE, stage.batch_size, self.config.augment, self.config.loss.gaussian,
-                (self.config.seed, number, self.epoch), self.findings,
+                (self.config.seed, number, self.epoch), self.shape.findings,
             )  # fmt: skip
             losses = stepper.run_epoch(feed, steps, f"{title} {self.epoch + 1}/{stage.epochs}")
             self.average = stepper.average
@@ -252,12 +260,32 @@ class _Fitting:
             arrays = {"weights": self.model.get_weights(), "average": self.average, **stepper.state()}
             if self.config.soup > 1:
                 arrays |= {"start": self.start, "soup": self.soup}
-            save_state(self.out / "state.npz", State(self.stage, self.epoch, self.rows, arrays), self.fingerprint)
+            state = State(self.stage, self.epoch, self.rows, arrays, self.shape.hidden)
+            save_state(self.out / "state.npz", state, self.fingerprint)
             write_log(self.out / "log.csv", self.rows)
         self.stage, self.epoch = number + 1, 0
         self.model.set_weights(self.average)
         if again >= 0 and self.config.soup > 1:
             self.soup = [a + b for a, b in zip(self.soup, self.average, strict=True)] if self.soup else self.average
+
+    def _prune(self, stage: Stage, spec: InputSpec, images: NDArray[np.uint8], validation: Validation) -> None:
+        """Take out the channels that the stage can do without, measured on films spread over all."""
+        from edge_pneumo.train.prune import prune
+
+        some = images[:: max(len(images) // PRUNE_FILMS, 1)][:PRUNE_FILMS]
+        whole, before = self.model.count_params(), self._judge(validation)["val_auc_heat"]
+        model = build_detector(replace(self.shape, size_px=spec.size_px))
+        model.set_weights(self.model.get_weights())
+        smaller, shape = prune(model, replace(self.shape, size_px=spec.size_px), spec.normalise(some), stage.prune)
+        self.shape = replace(shape, size_px=self.shape.size_px)
+        self.model = build_detector(self.shape)
+        self.model.set_weights(smaller.get_weights())
+        self.average = self.model.get_weights()
+        self.say(
+            f"{stage.name}: channels taken out for {stage.prune:.1%} of each block's variance; "
+            f"{whole:,} parameters before, {self.model.count_params():,} now; "
+            f"val AUC heat {before:.3f} before, {self._judge(validation)['val_auc_heat']:.3f} now"
+        )
 
     def _judge(self, validation: Validation) -> dict[str, float]:
         from edge_pneumo.benchmarks.metrics import auc
@@ -286,14 +314,13 @@ class _Fitting:
         if self.soup:
             self.average = [w / self.config.soup for w in self.soup]
         self.model.set_weights(self.average)
-        model = build_detector(
-            DetectorConfig(self.config.size_px, self.config.alpha, self.config.head_channels, 0, self.config.dropout)
-        )
+        model = build_detector(replace(self.shape, findings=0))
         copy_by_name(self.model, model)
         raw = raw_outputs(model, self.spec, validation.images)
         spec, metrics = fit_decode(raw, validation, record)
         write_decode(self.out, spec)
         write_json(self.out / "metrics.json", metrics)
+        write_json(self.out / "config.json", {**record, "hidden": self.shape.hidden})
         draw_curves(self.out / "curves.svg", self.rows)
         save_weights(model, self.out / "model.weights.h5")
         (self.out / "state.npz").unlink(missing_ok=True)

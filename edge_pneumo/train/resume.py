@@ -23,11 +23,15 @@ class State:
     epoch: int
     rows: list[dict[str, Any]] = field(default_factory=list)
     arrays: dict[str, list[NDArray]] = field(default_factory=dict)
+    hidden: tuple[int, ...] = ()
 
 
 def save_state(path: Path, state: State, fingerprint: str) -> None:
     """Write the state whole or not at all; `fingerprint` ties it to a configuration and its films."""
-    header = {"stage": state.stage, "epoch": state.epoch, "rows": state.rows, "fingerprint": fingerprint}
+    header = {
+        "stage": state.stage, "epoch": state.epoch, "rows": state.rows, "hidden": state.hidden,
+        "fingerprint": fingerprint,
+    }  # fmt: skip
     flat: dict[str, Any] = {
         f"{group}/{n:04d}": array for group, arrays in state.arrays.items() for n, array in enumerate(arrays)
     }
@@ -57,4 +61,4 @@ def load_state(path: Path, fingerprint: str) -> State:
             f"{path} belongs to a run with another configuration, other films or other starting weights; "
             "resume with the options of that run, or train into another --out"
         )
-    return State(header["stage"], header["epoch"], header["rows"], arrays)
+    return State(header["stage"], header["epoch"], header["rows"], arrays, tuple(header["hidden"]))

@@ -164,9 +164,14 @@ def build_from_config(config: dict[str, Any], findings: bool = False) -> Any:
     train = config["train"]
     shape = DetectorConfig(
         train["size_px"], train["alpha"], train["head_channels"],
-        config.get("findings", 0) if findings else 0, train["dropout"],
+        config.get("findings", 0) if findings else 0, train["dropout"], tuple(config.get("hidden", ())),
     )  # fmt: skip
     return build_detector(shape)
+
+
+def run_path(path: str | Path) -> Path:
+    """The directory of a run, "default" being the embedded model's."""
+    return default_run_path() if str(path) == "default" else Path(path)
 
 
 def load_run(path: str | Path) -> Any:
@@ -178,7 +183,7 @@ def load_run(path: str | Path) -> Any:
     ------
     UsageFault : no such directory. DataError : not a finished run, or damaged. MissingExtra : no TensorFlow.
     """
-    path = default_run_path() if str(path) == "default" else Path(path)
+    path = run_path(path)
     if not path.is_dir():
         raise UsageFault(
             f"no run directory at {path}; give the --out of `edge-pneumo train`, a .tflite file, or `default`"

@@ -63,6 +63,15 @@ def load_start(model: Any, source: str | Path | None) -> str:
     return "ImageNet start from Keras's MobileNetV2" + ("" if source is None else f" ({Path(source).name})")
 
 
+def hidden_of_start(source: str | Path | None) -> tuple[int, ...]:
+    """The channels of the detector that training starts from (`DetectorConfig.hidden`); empty where it is whole."""
+    from edge_pneumo.train.run import read_json, run_path
+
+    if source is None or not run_path(source).is_dir():
+        return ()
+    return tuple(read_json(run_path(source) / "config.json").get("hidden", ()))
+
+
 def _load_detector(model: Any, run: str | Path, called: str) -> None:
     from edge_pneumo.train.run import load_run
 

@@ -229,11 +229,13 @@ def test_outputs_and_grid_at_any_size():
 @train
 def test_fine_tuning_starts_from_the_whole_embedded_detector():
     from edge_pneumo.train.run import load_run
-    from edge_pneumo.train.weights import load_start
+    from edge_pneumo.train.weights import hidden_of_start, load_start
 
     donor = load_run("default")
     shape = donor.config["train"]
-    model = build_detector(DetectorConfig(64, shape["alpha"], shape["head_channels"], findings=14))
+    model = build_detector(
+        DetectorConfig(64, shape["alpha"], shape["head_channels"], findings=14, hidden=hidden_of_start("default"))
+    )
     assert load_start(model, "default") == "the embedded default's weights"
     np.testing.assert_array_equal(
         model.get_layer("heat").get_weights()[0], donor.model.get_layer("heat").get_weights()[0]
@@ -246,11 +248,12 @@ def test_fine_tuning_starts_from_the_whole_embedded_detector():
 def test_a_run_is_trained_on_and_other_folders_are_refused(tmp_path):
     from edge_pneumo.train.half import default_run_path
     from edge_pneumo.train.run import load_run
-    from edge_pneumo.train.weights import load_start
+    from edge_pneumo.train.weights import hidden_of_start, load_start
 
     donor = load_run("default")
     shape = donor.config["train"]
-    model = build_detector(DetectorConfig(64, shape["alpha"], shape["head_channels"]))
+    hidden = hidden_of_start(default_run_path())
+    model = build_detector(DetectorConfig(64, shape["alpha"], shape["head_channels"], hidden=hidden))
     assert "the run default" in load_start(model, default_run_path())
     for ours, theirs in zip(model.get_weights(), donor.model.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)

@@ -125,6 +125,41 @@ def test_a_soup_is_the_mean_of_its_runs_also_when_it_was_interrupted(films, eage
 
 
 @pytest.mark.train
+def test_a_stage_that_takes_channels_out_also_resumes_and_is_trained_on(films, eager, tmp_path):
+    """The kept network is the smaller one, cut short or not, and further training keeps its shape."""
+    from dataclasses import replace
+
+    from edge_pneumo.train.detector import hidden_channels
+    from edge_pneumo.train.run import load_run
+
+    first = replace(TINY.stages[0], name="first", epochs=1)
+    config = replace(TINY, soup=2, stages=(first, replace(first, name="joint", prune=0.2)))
+
+    def cut(sentence: str) -> None:
+        if sentence.startswith("joint run 2 1/1"):
+            raise PowerCut
+
+    said = go(films, tmp_path / "whole", config)
+    assert any(sentence.startswith("joint: channels taken out") for sentence in said)
+    with pytest.raises(PowerCut):
+        go(films, tmp_path / "cut", config, say=cut)
+    assert not any("taken out" in sentence for sentence in go(films, tmp_path / "cut", config, resume=True))
+    whole, resumed = (load_run(tmp_path / name) for name in ("whole", "cut"))
+    hidden = tuple(whole.config["hidden"])
+    assert sum(hidden) < sum(hidden_channels(TINY.alpha))
+    assert whole.model.get_layer("block16_project").get_weights()[0].shape[2] == hidden[16]
+    for a, b in zip(whole.model.get_weights(), resumed.model.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+    from edge_pneumo.train.fit import train_detector
+
+    train_detector(
+        replace(TINY, stages=(first,)), films, tmp_path / "on", weights=tmp_path / "whole", say=lambda _: None
+    )
+    assert tuple(load_run(tmp_path / "on").config["hidden"]) == hidden
+
+
+@pytest.mark.train
 def test_unreadable_films_among_good_ones_are_named_and_the_rest_is_trained_on(eager, tmp_path, capsys):
     """A film of train and one of val: both left out, said once, and exit code 3 with a finished run."""
     from edge_pneumo import cli
