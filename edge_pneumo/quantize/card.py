@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from edge_pneumo.train.detector import hidden_channels
+
 INTENDED_USE = (
     "Research and education: triage experiments on frontal chest radiographs of adults, and the study of small "
     "detectors on small computers. Not a medical device; no diagnosis or treatment may rest on it."
@@ -58,10 +60,14 @@ def model_card(metadata: dict[str, Any]) -> str:
 def _network(metadata: dict[str, Any]) -> str:
     film, points = metadata["input"], metadata["operating_points"]
     listed = ", ".join(f"{name} {value:.3f}" for name, value in points.items())
+    training = metadata.get("training", {})
+    hidden, slim = training.get("hidden"), ""
+    if hidden and sum(hidden) < (whole := sum(hidden_channels(training["alpha"]))):
+        slim = f"; {whole - sum(hidden):,} of the {whole:,} channels between its narrow layers taken out"
     return (
-        f"MobileNetV2 with an image logit and a dense box head; input {film['size_px']} x {film['size_px']} grey, "
-        f"{metadata['precision']}. Operating points (probability): {listed}; "
-        f"default {metadata['default_operating_point']}."
+        f"MobileNetV2 with an image logit and a dense box head{slim}; "
+        f"input {film['size_px']} x {film['size_px']} grey, {metadata['precision']}. "
+        f"Operating points (probability): {listed}; default {metadata['default_operating_point']}."
     )
 
 

@@ -46,7 +46,11 @@ def describe_model(
             "start": config.get("start", "unknown"),
             "acknowledgement": "generated films" if synthetic else ACKNOWLEDGEMENT,
         },
-        "training": {"kind": run.kind, **{k: train[k] for k in ("alpha", "head_channels", "seed") if k in train}},
+        "training": {
+            "kind": run.kind,
+            **{k: train[k] for k in ("alpha", "head_channels", "seed") if k in train},
+            "hidden": list(config.get("hidden", ())),
+        },
         "metrics": metrics,
         "calibration": calibration,
         "gate": gate,

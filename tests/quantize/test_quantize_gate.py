@@ -203,6 +203,18 @@ def test_the_card_says_what_must_be_said():
     assert "Interim" not in bare and "Not measured on labelled films" in bare
 
 
+def test_the_card_says_how_many_channels_were_taken_out():
+    """Only where some were: a whole network's card is silent."""
+    from edge_pneumo.train.detector import hidden_channels
+
+    whole = hidden_channels(0.35)
+    training = {"alpha": 0.35, "hidden": [16, *[8] * 16]}
+    card = model_card({**METADATA, "training": training})
+    assert f"{sum(whole) - 144:,} of the {sum(whole):,} channels between its narrow layers taken out" in card
+    assert "taken out" not in model_card({**METADATA, "training": {**training, "hidden": list(whole)}})
+    assert "taken out" not in model_card({**METADATA, "training": {**training, "hidden": []}})
+
+
 LAYER = {
     "name": "a<b", "kind": "CONV_2D", "node": "n", "snr_db": 9.0, "final_snr_db": 3.0, "share": 0.9,
     "weight_spread": 120.0, "weights": 9,
