@@ -24,7 +24,9 @@ from edge_pneumo.edge_runtime.worker import HEADER, Failure, Outcome, Ready, Tas
 TIME_LIMIT_S = 10.0  # a film takes milliseconds; one that takes this long is broken or made to harm
 START_LIMIT_S = 120.0  # importing from a slow SD card takes seconds
 WINDOW = 1024  # results kept back while an earlier film is still being read; about 2 kB each
-AHEAD = 2  # films a worker is given at once: it starts on the next while the parent still takes in the last answer
+AHEAD = 2  # films a worker is given at least: it starts on the next while the parent still takes in the last answer
+MOST_AHEAD = 8  # the same where films are quick
+GATHER_S = 0.01  # how long answers may wait to be taken in together: waking up for each costs the workers their caches
 ATTEMPTS = 2  # the out-of-memory killer may hit a worker whose film is innocent, so a film gets a second worker
 
 
@@ -139,6 +141,7 @@ class _Crew:
         self.done: dict[int, Outcome] = {}
         self.taken = self.given_back = 0
         self.exhausted = False
+        self.began, self.answered = 0.0, 0
         try:
             for _ in range(jobs):
                 self.hire()
@@ -178,7 +181,7 @@ class _Crew:
 
     def feed(self, tasks: Iterator[Task]) -> None:
         """Give every free worker a film, then each one more, as long as there are films and the window has room."""
-        for held in range(AHEAD):
+        for held in range(self.ahead()):
             for worker in self.workers:
                 if worker.ready and len(worker.jobs) == held:
                     job = self.again.popleft() if self.again else self.take(tasks)
@@ -188,6 +191,14 @@ class _Crew:
                         self.again.appendleft(job)
                         return
                     worker.give(job, self.time_limit_s)
+
+    def ahead(self) -> int:
+        """Films to give a worker at once: enough for thrice the time that answers may wait, but few where each takes
+        long, lest one worker has a queue while others have none."""
+        if not self.answered:
+            return AHEAD
+        each_s = (time.monotonic() - self.began) * len(self.workers) / self.answered
+        return max(AHEAD, min(MOST_AHEAD, round(3 * GATHER_S / max(each_s, 1e-6))))
 
     def take(self, tasks: Iterator[Task]) -> _Job | None:
         if self.exhausted or self.taken - self.given_back >= WINDOW:
@@ -203,6 +214,8 @@ class _Crew:
         """Sleep until a worker says something or one is past its time; put results into `done`."""
         deadlines = [worker.deadline for worker in self.workers if worker.jobs or not worker.ready]
         timeout = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+        if self.answered and all(len(worker.jobs) > AHEAD for worker in self.workers):
+            time.sleep(GATHER_S)  # everyone is busy for longer than that
         for key, _ in self.selector.select(timeout):
             worker: _Worker = key.data
             alive, messages = worker.receive()
@@ -219,8 +232,10 @@ class _Crew:
             raise message.error()
         if isinstance(message, Outcome) and worker.jobs:
             self.done[worker.finished(self.time_limit_s)[0]] = message
+            self.answered += 1
         else:
             worker.ready = True
+            self.began = self.began or time.monotonic()
 
     def lost(self, worker: _Worker) -> None:
         """A worker died by itself."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,15 @@ def test_a_caller_who_stops_early_leaves_no_process(model: str) -> None:
     assert len(children()) == len(before) + 2
     run.close()
     assert children() == before
+
+
+@pytest.mark.parametrize(("answered", "ahead"), [(0, 2), (4, 2), (100, 2), (400, 6), (10_000, 8)])
+def test_workers_get_more_films_at_once_where_films_are_quick(model: str, answered: int, ahead: int) -> None:
+    """Two workers for a second: 400 films are 5 ms each, and thrice the 10 ms that answers may wait are six of them."""
+    crew = pool_module._Crew(WorkerSetup(model), 0, 1.0)
+    crew.workers = [None, None]
+    crew.began, crew.answered = time.monotonic() - 1.0, answered
+    assert crew.ahead() == ahead
 
 
 def test_results_held_back_are_bounded(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
