@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,14 +94,18 @@ def plan(request: Request) -> Iterator[Task]:
 def _sources(paths: Sequence[str]) -> Iterator[Source]:
     for path in paths:
         if path == "-" or Path(path).exists():
-            yield from find_films([path])
+            found = find_films([path])
+            first = next(found, None)
+            if first is not None:
+                yield first
+                yield from found
+            elif len(paths) > 1:  # alone, it is an error
+                print(f"edge-pneumo: no film in {path}", file=sys.stderr)
         else:
             yield Source(path, path)  # refused when it is read, so that the other paths are still answered
 
 
 def _stdin(source: Source) -> bytes:
-    import sys
-
     if sys.stdin.isatty():
         raise UsageFault("`-` reads one film from standard input, and nothing is piped in. Try: predict - < film.dcm")
     return source.read()

@@ -160,6 +160,10 @@ def parse(data: bytes, name: str) -> Header:
     ------
     FilmRefused : `not-dicom`, `truncated`, `too-large` (deflate that swells, too many elements), `unreadable`.
     """
+    if data[:2] == b"PK":
+        raise FilmRefused(
+            "not-dicom", f"{name}: a zip file within a zip file, or a damaged or empty one. Unpack it, or copy it again."
+        )
     if not looks_like_dicom(data):
         raise FilmRefused(
             "not-dicom", f"{name}: neither DICOM, PNG nor JPEG. Give a radiograph in one of these formats."

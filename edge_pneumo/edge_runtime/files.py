@@ -16,6 +16,8 @@ from edge_pneumo.errors import UsageFault, WriteFailed
 def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO]:
     """Open a temporary file beside `path`; give it its final name only when the block ends without an error.
 
+    A link stays one: the file it points to is replaced. Pipes and devices are written to as they are.
+
     Parameters
     ----------
     path : final name; missing parent folders are made.
@@ -28,10 +30,16 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO]:
     """
     path = Path(path)
     temporary = None
+    encoding = None if "b" in mode else "utf-8"
     try:
+        if is_special(path):
+            with path.open(mode, encoding=encoding) as stream:
+                yield stream
+            return
+        path = path.resolve() if path.is_symlink() else path
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as stream:
+        with os.fdopen(handle, mode, encoding=encoding) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -47,6 +55,11 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO]:
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+def is_special(path: Path) -> bool:
+    """Whether something is there that is neither a file nor a folder: a pipe, a terminal, a device."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def check_writable(path: Path) -> None:

@@ -7,6 +7,7 @@ worker is a plain child process with two pipes, which costs a start-up and is wo
 
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
 import selectors
@@ -36,7 +37,7 @@ class FilmPool:
     Parameters
     ----------
     setup : how to look at films.
-    jobs : number of processes.
+    jobs : number of processes; no more are started than there are films.
     time_limit_s : a film that takes longer is refused with reason "timeout", and its worker replaced.
     """
 
@@ -52,9 +53,11 @@ class FilmPool:
         ------
         EdgePneumoError : what a worker raised on opening the model (ModelFileError, UsageFault …).
         """
-        crew = _Crew(self.setup, self.jobs, self.time_limit_s)
+        tasks = iter(tasks)
+        first = list(itertools.islice(tasks, self.jobs))
+        crew = _Crew(self.setup, len(first), self.time_limit_s)
         try:
-            yield from crew.work(iter(tasks))
+            yield from crew.work(itertools.chain(first, tasks))
         finally:
             crew.dismiss()
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from edge_pneumo.edge_runtime.files import atomic_write
+from edge_pneumo.edge_runtime.files import atomic_write, is_special
 from edge_pneumo.errors import DataError, UsageFault, WriteFailed
 
 
@@ -32,7 +32,10 @@ class ResultLines:
     """
 
     def __init__(self, path: str | Path, *, resume: bool = False) -> None:
-        self.path, self.part = Path(path), Path(f"{path}.part")
+        path = Path(path).resolve() if Path(path).is_symlink() else Path(path)
+        self.path, self.part = path, Path(f"{path}.part")
+        if is_special(self.path):
+            raise UsageFault(f"{path} is no file, and JSON lines grow in one. Print them: leave out -o and pipe stdout.")
         self.done: set[str] = set()
         self.models: set[tuple[str, float]] = set()
         self._earlier = [p for p in (self.part, self.path) if resume and p.exists()]
@@ -60,11 +63,20 @@ class ResultLines:
         """
         with _writing(self.part):
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._stream = self._claimed()
             if self._earlier:
                 self.done.clear()
                 with atomic_write(self.part) as stream:
                     stream.writelines(self._earlier_lines())
-            self._stream = self.part.open("ab" if self._earlier else "wb", buffering=0)
+                self._stream.close()
+                self._stream = self._claimed()
+            else:
+                self._stream.truncate(0)
+
+    def _claimed(self) -> IO[bytes]:
+        stream = self.part.open("ab", buffering=0)
+        _claim(stream, self.part)
+        return stream
 
     def _earlier_lines(self) -> Iterator[bytes]:
         """Lines of earlier runs, one a film: an unfinished run's first, then a finished one's."""
@@ -119,6 +131,26 @@ class ResultLines:
             return True
         self.part.unlink(missing_ok=True)
         return False
+
+
+def _claim(stream: IO[bytes], part: Path) -> None:
+    """Keep the file for this process, as long as it is open; two runs would write into each other's lines.
+
+    Raises
+    ------
+    UsageFault : another run has it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such lock
+        return
+    try:
+        fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        stream.close()
+        raise UsageFault(f"another run is writing {part}; wait for it, or give another -o.") from error
+    except OSError:  # a file system without locks
+        pass
 
 
 @contextmanager

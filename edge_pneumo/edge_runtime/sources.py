@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +29,13 @@ class Source:
     name : what to call it: the path, `archive.zip/member`, or `<stdin>`.
     path : file, zip file, or `-`.
     member : name within the zip file.
+    nth : which one, where a zip file has several of that name; 0 is the first.
     """
 
     name: str
     path: str
     member: str | None = None
+    nth: int = 0
 
     def read(self, limit: int = limits.MAX_FILE_BYTES + 1) -> bytes:
         """At most `limit` bytes of the film.
@@ -48,23 +51,30 @@ class Source:
                 return _regular(self.path, self.name, limit)
         except OSError as error:
             raise _unreadable(self.name, error) from error
-        return _member(self.path, self.member, self.name, limit)
+        return _member(self, limit)
 
 
 def _unreadable(name: str, error: Exception) -> FilmRefused:
     detail = getattr(error, "strerror", None) or error
-    return FilmRefused("unreadable", f"{name}: cannot be read ({detail}). Copy it again.")
+    advice = "Copy it again."
+    if isinstance(error, PermissionError):
+        advice = "Give yourself the right to read it."
+    elif "encrypted" in str(error):
+        advice = "Unpack it with its password."
+    return FilmRefused("unreadable", f"{name}: cannot be read ({detail}). {advice}")
 
 
-def _member(path: str, member: str, name: str, limit: int) -> bytes:
+def _member(source: Source, limit: int) -> bytes:
     import zipfile
     import zlib
 
     try:
-        with zipfile.ZipFile(path) as archive, archive.open(member) as stream:
-            return stream.read(limit)  # bounded, whatever size the archive claims
-    except (OSError, zipfile.BadZipFile, zlib.error, KeyError, RuntimeError, EOFError, ValueError) as error:
-        raise _unreadable(name, error) from error  # RuntimeError: encrypted, or a method of packing not known
+        with zipfile.ZipFile(source.path) as archive:
+            entry = [info for info in archive.infolist() if info.filename == source.member][source.nth]
+            with archive.open(entry) as stream:
+                return stream.read(limit)  # bounded, whatever size the archive claims
+    except (OSError, zipfile.BadZipFile, zlib.error, LookupError, RuntimeError, EOFError, ValueError) as error:
+        raise _unreadable(source.name, error) from error  # RuntimeError: encrypted, or a method of packing not known
 
 
 def _regular(path: str, name: str, limit: int) -> bytes:
@@ -104,7 +114,8 @@ def find_films(paths: Iterable[str | Path]) -> Iterator[Source]:
 
 def _folder(folder: str) -> Iterator[Source]:
     seen: set[str] = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
+    shut: list[str] = []  # folders that may not be read: answered as such, lest their films be missed in silence
+    for parent, folders, files in os.walk(folder, onerror=lambda error: shut.append(error.filename), followlinks=True):
         real = os.path.realpath(parent)
         if real in seen:  # a link to a folder it lies in, or two links to one: each is walked once
             folders.clear()
@@ -114,6 +125,8 @@ def _folder(folder: str) -> Iterator[Source]:
         for file in sorted(files):
             if not file.startswith("."):
                 yield from _file(str(Path(parent) / file))
+    for one in sorted(shut):
+        yield Source(one, one)
 
 
 def _file(path: str) -> Iterator[Source]:
@@ -121,8 +134,11 @@ def _file(path: str) -> Iterator[Source]:
     if members is None:
         yield Source(path, path)
         return
+    met: Counter[str] = Counter()
     for member in members:
-        yield Source(f"{path}/{member}", path, member)
+        nth = met[member]
+        met[member] += 1
+        yield Source(f"{path}/{member}" + (f" ({nth + 1})" if nth else ""), path, member, nth)
 
 
 def _zip_members(path: str) -> list[str] | None:
@@ -142,4 +158,9 @@ def _zip_members(path: str) -> list[str] | None:
                 return None
     except OSError:
         return None
-    return [n for n in names if not any(part.startswith(".") or part == "__MACOSX" for part in n.split("/"))]
+    return [name for name in names if not any(map(_hidden, name.split("/")))]
+
+
+def _hidden(part: str) -> bool:
+    # "..": nothing is unpacked, so a name that would lead out of a folder does no harm
+    return part == "__MACOSX" or (part.startswith(".") and part not in (".", ".."))

@@ -7,6 +7,7 @@ can refer to is refused.
 
 from __future__ import annotations
 
+import math
 import re
 import uuid
 import warnings
@@ -80,6 +81,8 @@ _PATTERNS = {
     "TM": r"(?:[01]\d|2[0-3])(?:[0-5]\d(?:[0-5]\d(?:\.\d{1,6})?)?)?",
     "CS": r"[A-Z0-9_ ]{1,16}",
 }
+_NUMBERS = {"DS", "IS", "US"}
+_TEXTS = {"AE", "AS", "CS", "DA", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UT"}
 _DERIVED = uuid.UUID("5f0a1f3e-6a3c-5d55-9a38-1d0f9b6d2c11")
 
 
@@ -95,7 +98,12 @@ def read_evidence(source: FilmSource, name: str) -> Dataset:
     ------
     InputRefused : not DICOM, or without the identity that an object must refer to.
     """
-    found = _read_header(source, name)
+    with warnings.catch_warnings():  # pydicom's remarks on values that are left out below
+        warnings.simplefilter("ignore")
+        return _evidence(_read_header(source, name), name)
+
+
+def _evidence(found: Dataset, name: str) -> Dataset:
     header = _empty_dataset()
     for keyword in (*REPEATED, *REPEATED_IF_THERE, *IMAGE, *IDENTITY):
         value = _valid(found, keyword)
@@ -134,8 +142,6 @@ def _empty_dataset() -> Dataset:
 def _read_header(source: FilmSource, name: str) -> Dataset:
     import pydicom
     from pydicom.datadict import tag_for_keyword
-    from pydicom.errors import InvalidDicomError
-
     if isinstance(source, pydicom.Dataset):
         return source
     if isinstance(source, Source):
@@ -146,13 +152,12 @@ def _read_header(source: FilmSource, name: str) -> Dataset:
         tag_for_keyword(k) for k in ("SpecificCharacterSet", *REPEATED, *REPEATED_IF_THERE, *IMAGE, *IDENTITY)
     ]
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            stream = BytesIO(source) if isinstance(source, bytes) else source
-            header = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=tags)
-            header.decode()
-    except (InvalidDicomError, OSError, EOFError, ValueError, LookupError, AttributeError) as error:
-        raise InputRefused(f"{name}: the header cannot be copied into a DICOM object ({error}).") from error
+        stream = BytesIO(source) if isinstance(source, bytes) else source
+        header = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=tags)
+        _drop_unreadable(header)
+        header.decode()
+    except Exception as error:  # bytes from strangers: pydicom raises nearly every kind on damaged values
+        raise InputRefused(f"{name}: the header cannot be copied into a DICOM object ({_line(error)}).") from error
     meta = getattr(header, "file_meta", None)
     for keyword in ("SOPClassUID", "SOPInstanceUID"):  # the file's own header says it again
         if not header.get(keyword) and meta is not None and meta.get(f"MediaStorage{keyword}"):
@@ -162,15 +167,19 @@ def _read_header(source: FilmSource, name: str) -> Dataset:
 
 def _valid(header: Dataset, keyword: str) -> Any:
     """A value that the standard allows for this attribute, made from the header's; None where there is none."""
+    from pydicom.datadict import dictionary_VR
+
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            element = header.get_item(keyword) and header[keyword]
-    except (ValueError, LookupError, TypeError, NotImplementedError):  # a value that pydicom cannot convert
+        element = header.get_item(keyword) and header[keyword]
+    except Exception:  # a value that pydicom cannot convert, in one of its many ways to say so
         return None
     if not element or element.is_empty:
         return None
-    value, vr = element.value, element.VR
+    value, vr = element.value, dictionary_VR(keyword)
+    if element.VR != vr and not {element.VR, vr} <= _TEXTS - {"PN"}:  # the file claims another kind: who knows what it means
+        return None
+    if vr in _NUMBERS and not _are_numbers(value):
+        return None
     if keyword == "PatientAge":
         return _age(str(value))
     if keyword == "PatientSex":
@@ -182,9 +191,29 @@ def _valid(header: Dataset, keyword: str) -> Any:
     if vr in ("SH", "LO", "PN"):
         return _text(str(value), _LONGEST[vr], cut=keyword.endswith("Description"), groups=vr == "PN")
     if vr == "CS":
-        parts = [value] if isinstance(value, str) else list(value)
-        return value if all(re.fullmatch(_PATTERNS["CS"], str(part)) for part in parts) else None
+        parts = [str(part) for part in ([value] if isinstance(value, str) else value)]
+        return parts if all(re.fullmatch(_PATTERNS["CS"], part) for part in parts) else None
     return value
+
+
+def _drop_unreadable(header: Dataset) -> None:
+    """Leave out top-level values that pydicom cannot convert, so that they do not spoil the others."""
+    for tag in list(header.keys()):
+        try:
+            header[tag]  # converts it
+        except Exception:
+            del header[tag]
+
+
+def _are_numbers(value: Any) -> bool:
+    try:
+        return all(math.isfinite(float(part)) for part in ([value] if isinstance(value, str | int | float) else value))
+    except (TypeError, ValueError):
+        return False
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _has_window(header: Dataset) -> bool:
