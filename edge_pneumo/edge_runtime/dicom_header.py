@@ -162,7 +162,8 @@ def parse(data: bytes, name: str) -> Header:
     """
     if data[:2] == b"PK":
         raise FilmRefused(
-            "not-dicom", f"{name}: a zip file within a zip file, or a damaged or empty one. Unpack it, or copy it again."
+            "not-dicom",
+            f"{name}: a zip file within a zip file, or a damaged or empty one. Unpack it, or copy it again.",
         )
     if not looks_like_dicom(data):
         raise FilmRefused(

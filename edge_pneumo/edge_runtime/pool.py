@@ -55,6 +55,8 @@ class FilmPool:
         """
         tasks = iter(tasks)
         first = list(itertools.islice(tasks, self.jobs))
+        if not first:
+            return
         crew = _Crew(self.setup, len(first), self.time_limit_s)
         try:
             yield from crew.work(itertools.chain(first, tasks))

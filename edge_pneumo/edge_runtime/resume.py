@@ -35,7 +35,9 @@ class ResultLines:
         path = Path(path).resolve() if Path(path).is_symlink() else Path(path)
         self.path, self.part = path, Path(f"{path}.part")
         if is_special(self.path):
-            raise UsageFault(f"{path} is no file, and JSON lines grow in one. Print them: leave out -o and pipe stdout.")
+            raise UsageFault(
+                f"{path} is no file, and JSON lines grow in one. Print them: leave out -o and pipe stdout."
+            )
         self.done: set[str] = set()
         self.models: set[tuple[str, float]] = set()
         self._earlier = [p for p in (self.part, self.path) if resume and p.exists()]

@@ -49,6 +49,21 @@ def test_sources_give_the_same_pixels(source):
     assert (read.width, read.height, read.warnings) == (128, 128, ())
 
 
+@pytest.mark.parametrize(("side", "size_px"), [(1024, 256), (1024, 128), (512, 128)])
+def test_a_film_looks_the_same_as_jpeg_and_with_all_its_pixels(side, size_px):
+    """JPEG is decoded at a lower scale, all pixels are averaged down: neither may be the sharper one."""
+    packed = jpeg(chest(side), quality=98)
+    whole = np.asarray(Image.open(io.BytesIO(packed)))
+    spec = InputSpec(size_px)
+    scaled, averaged = (
+        preprocess(read_radiograph(source, size_px=size_px), spec)[0][..., 0].astype(float)
+        for source in (packed, whole)
+    )
+    assert np.abs(scaled - averaged).mean() < 0.8
+    grain = [float(np.diff(one, 2, axis=0).std()) for one in (scaled, averaged)]
+    assert grain[1] == pytest.approx(grain[0], rel=0.1)
+
+
 def test_paths_and_stdin(tmp_path):
     path = tmp_path / "film"
     path.write_bytes(FILM)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import warnings
 import zipfile
 
 import pytest
@@ -75,6 +76,38 @@ def test_pipes_and_devices_are_not_waited_for(tmp_path):
             read_radiograph(path)
     with pytest.raises(FilmRefused, match="a folder"):
         read_radiograph(tmp_path)
+
+
+def test_odd_entries_of_a_zip_are_answered_each_with_its_own_bytes(tmp_path):
+    """Names that lead out of the folder (nothing is unpacked) and names given twice."""
+    path = tmp_path / "odd.zip"
+    other = written(film(chest(seed=2)))
+    with zipfile.ZipFile(path, "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # zipfile says that a name comes twice
+        for name, data in (("1.dcm", FILM), ("1.dcm", other), ("../../2.dcm", FILM), ("./3.dcm", FILM)):
+            archive.writestr(name, data)
+    found = list(find_films([path]))
+    assert [source.name.removeprefix(f"{path}/") for source in found] == [
+        "1.dcm",
+        "1.dcm (2)",
+        "../../2.dcm",
+        "./3.dcm",
+    ]
+    assert [source.read() for source in found] == [FILM, other, FILM, FILM]
+
+
+def test_a_folder_that_may_not_be_read_is_answered(folder, monkeypatch):
+    """Its films would otherwise be missing without a word. (Root may read all, so the refusal is played.)"""
+    real = os.scandir
+
+    def shut(path):
+        if os.fspath(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", shut)
+    names = [os.path.relpath(source.name, folder) for source in find_films([folder])]
+    assert names == ["a.dcm", "c.zip/z/1.dcm", "c.zip/0.dcm", "b/2.dcm", "b/deep"]
 
 
 def test_links_that_lead_round_are_walked_once(tmp_path):

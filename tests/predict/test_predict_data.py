@@ -30,6 +30,23 @@ def test_every_film_of_the_folder_is_answered_in_order(cli, model: str) -> None:
     assert sum(f["status"] == "refused" for f in found) < 0.01 * len(found)
 
 
+def test_a_film_gets_the_same_answer_as_jpeg_and_with_all_its_pixels() -> None:
+    """The route must not matter: JPEG is decoded at a lower scale, an array is averaged down."""
+    import pydicom
+
+    moved = []
+    with Detector.open("default") as detector:
+        for film in sorted(rsna().iterdir())[:110]:
+            routes = detector.predict(film), detector.predict(pydicom.dcmread(film).pixel_array, force=True)
+            if all(route.ok for route in routes):
+                moved.append(routes[1].probability - routes[0].probability)
+    assert len(moved) > 100
+    on_average = sum(map(abs, moved)) / len(moved)
+    print(f"probability moved by {on_average:.4f} on average, {sum(moved) / len(moved):+.4f} all told")
+    assert on_average < 0.02
+    assert abs(sum(moved) / len(moved)) < 0.005
+
+
 @pytest.mark.parametrize("kind", ["sr", "gsps", "sc"])
 def test_dicom_outputs_of_three_films_pass_dciodvfy(model: str, kind: str, tmp_path: Path) -> None:
     pytest.importorskip("highdicom", reason="DICOM outputs need the extra `dicom`")

@@ -189,6 +189,28 @@ def test_ages(age: bytes, expected: str | None) -> None:
     assert read_evidence(film, "film").get("PatientAge") == expected
 
 
+@pytest.mark.parametrize("vr", [b"FD", b"ZZ", b"UI", b"SQ", b"AT", b"PN", b"US"])
+@pytest.mark.parametrize("keyword", ["Modality", "PatientID", "PixelSpacing", "Rows", "LossyImageCompressionMethod"])
+def test_a_wrong_value_representation_is_no_bug(
+    detector: Detector, keyword: str, vr: bytes, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Written without that value, or refused in a sentence: pydicom's own errors and warnings stay inside."""
+    from pydicom.datadict import dictionary_VR, tag_for_keyword
+
+    film = dicom_chest(1, PixelSpacing=[0.14, 0.14], LossyImageCompressionMethod="ISO_10918_1")
+    tag = int(tag_for_keyword(keyword) or 0)
+    name = (tag >> 16).to_bytes(2, "little") + (tag & 0xFFFF).to_bytes(2, "little")
+    assert name + dictionary_VR(tag).encode() in film
+    film = film.replace(name + dictionary_VR(tag).encode(), name + vr)
+    try:
+        evidence = read_evidence(film, "film")
+    except InputRefused as refusal:
+        assert "film" in str(refusal)
+    else:
+        assert keyword not in evidence or str(evidence[keyword].VR) == dictionary_VR(tag)
+    assert not recwarn.list
+
+
 def test_another_patients_identifier_is_never_made_up() -> None:
     film = pydicom.Dataset()
     film.SOPClassUID, film.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.7", "1.2.3"

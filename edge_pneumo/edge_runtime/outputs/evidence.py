@@ -82,7 +82,7 @@ _PATTERNS = {
     "CS": r"[A-Z0-9_ ]{1,16}",
 }
 _NUMBERS = {"DS", "IS", "US"}
-_TEXTS = {"AE", "AS", "CS", "DA", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UT"}
+_TEXTS = {"AE", "AS", "CS", "DA", "LO", "LT", "SH", "ST", "TM", "UC", "UI", "UT"}
 _DERIVED = uuid.UUID("5f0a1f3e-6a3c-5d55-9a38-1d0f9b6d2c11")
 
 
@@ -142,6 +142,7 @@ def _empty_dataset() -> Dataset:
 def _read_header(source: FilmSource, name: str) -> Dataset:
     import pydicom
     from pydicom.datadict import tag_for_keyword
+
     if isinstance(source, pydicom.Dataset):
         return source
     if isinstance(source, Source):
@@ -176,7 +177,8 @@ def _valid(header: Dataset, keyword: str) -> Any:
     if not element or element.is_empty:
         return None
     value, vr = element.value, dictionary_VR(keyword)
-    if element.VR != vr and not {element.VR, vr} <= _TEXTS - {"PN"}:  # the file claims another kind: who knows what it means
+    # the file claims another kind: who knows what it means, unless both are plain text
+    if vr != element.VR and not {element.VR, vr} <= _TEXTS:
         return None
     if vr in _NUMBERS and not _are_numbers(value):
         return None
@@ -202,6 +204,8 @@ def _drop_unreadable(header: Dataset) -> None:
         try:
             header[tag]  # converts it
         except Exception:
+            if tag == 0x00100020:  # an object without the Patient ID that the film has would be filed elsewhere
+                raise
             del header[tag]
 
 
