@@ -82,7 +82,7 @@ def plan(request: Request) -> Iterator[Task]:
             # an overlay of an earlier run, in a folder within the folder of films
             if real in left_out or (real not in named and any(real.startswith(folder) for folder in made)):
                 continue
-        stem = _stem(source, taken, request.outputs)
+        stem = _stem(source, taken, request.outputs, named)
         outputs = {kind: str(Path(folder) / f"{stem}{SUFFIXES[kind]}") for kind, folder in request.outputs.items()}
         task = Task(source.name, source, outputs)
         if request.is_done is not None and request.is_done(task):
@@ -111,8 +111,9 @@ def _stdin(source: Source) -> bytes:
     return source.read()
 
 
-def _stem(source: Source, taken: dict[str, str], outputs: dict[str, str]) -> str:
-    """A file name for a film's outputs that no other film of this run has, and that is not the film itself."""
+def _stem(source: Source, taken: dict[str, str], outputs: dict[str, str], named: set[str]) -> str:
+    """A file name for a film's outputs that no other film of this run has, and that is no film: not this one, nor
+    another that was asked for by name."""
     if not outputs:
         return ""
     base = Path(source.member or source.path).name if source.path != "-" else "stdin"
@@ -121,8 +122,10 @@ def _stem(source: Source, taken: dict[str, str], outputs: dict[str, str]) -> str
             base = base[: -len(ending)]
             break
     base = "".join(c if c.isprintable() and c not in '/\\:*?"<>|' else "_" for c in base)[:120]
-    film = os.path.realpath(source.path)
-    itself = any(os.path.realpath(Path(folder) / f"{base}{SUFFIXES[kind]}") == film for kind, folder in outputs.items())
+    films = named | {os.path.realpath(source.path)}
+    itself = any(
+        os.path.realpath(Path(folder) / f"{base}{SUFFIXES[kind]}") in films for kind, folder in outputs.items()
+    )
     # compared without case: two films must not share a file on a case-blind disk either
     if itself or taken.setdefault(base.casefold(), source.name) != source.name:
         base = f"{base}-{hashlib.sha256(source.name.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"

@@ -181,6 +181,16 @@ def test_an_overlay_never_replaces_its_film(cli, tmp_path: Path, model: str) -> 
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_an_output_never_replaces_another_film_of_the_run(cli, tmp_path: Path, model: str) -> None:
+    drawn_chest(1).save(tmp_path / "film.jpg")
+    drawn_chest(2).save(tmp_path / "film.png")
+    before = (tmp_path / "film.png").read_bytes()
+    code, _, _ = cli("predict", tmp_path / "film.jpg", tmp_path / "film.png", "--model", model, "--overlay", tmp_path)
+    assert code == 0
+    assert (tmp_path / "film.png").read_bytes() == before
+    assert len(list(tmp_path.glob("film-*.png"))) == 2
+
+
 def test_outputs_within_the_folder_of_films_are_no_films(cli, films: Path, model: str) -> None:
     for _ in range(2):
         _, out, _ = cli("predict", films, "--model", model, "--overlay", films / "o", "--format", "jsonl")
