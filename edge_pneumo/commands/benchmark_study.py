@@ -33,10 +33,14 @@ Run the same command again after an interruption: finished runs are kept, the on
 @click.option("--markdown", type=click.Path(path_type=Path), help="Write the table there too.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw it there, as SVG.")
 @click.option("--cache", "cache_dir", type=click.Path(path_type=Path), help="Keep decoded films here.")
+@click.option(
+    "--jobs", type=click.IntRange(1), default=1, show_default=True,
+    help="Train so many at once, each with its share of the cores and 2 GB of memory.",
+)  # fmt: skip
 def study(
     study_file: Path, data: Path, extra: tuple[Path, ...], masked: tuple[Path, ...], weights: str | None,
     pretrained: Path | None, work: Path, out: Path, markdown: Path | None, plot: Path | None,
-    cache_dir: Path | None,
+    cache_dir: Path | None, jobs: int,
 ) -> None:  # fmt: skip
     """Train the detector in several ways over several seeds, and compare: ablation, learning curve, sizes.
 
@@ -56,7 +60,7 @@ def study(
     def say(text: str) -> None:
         click.echo(text, err=True)
 
-    result = run_study(plan, films, work, out, say)
+    result = run_study(plan, films, work, out, say, jobs)
     if plan.convert:
         from edge_pneumo.quantize.sizes import add_sizes
         from edge_pneumo.train.run import write_json

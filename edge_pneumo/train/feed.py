@@ -16,7 +16,8 @@ from edge_pneumo.train.augment import augment
 from edge_pneumo.train.config import AugmentConfig
 from edge_pneumo.train.targets import FilmLabel, dense_targets
 
-Batch = tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]
+Batch = tuple[NDArray[np.float32], dict[str, NDArray[np.float32]], bool]
+"""Pictures, targets, and whether the films are of a kind that is kept apart."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,14 @@ class FilmSource:
     images : (n, s, s, 1) uint8.
     labels : one for each film.
     repeat : how often a film is shown in an epoch.
+    apart : its films look unlike those that the detector will meet. Beside other films they come in batches of their
+        own, which leave the statistics of batch norm alone (see step.py).
     """
 
     images: NDArray[np.uint8]
     labels: Sequence[FilmLabel]
     repeat: int = 1
+    apart: bool = False
 
     def film(self, index: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], FilmLabel]:
         """One film, (s, s) uint8, and its label; a source may draw some of it anew each time."""
@@ -57,6 +61,20 @@ class TrainingSet:
         ]
         return np.concatenate(pairs).astype(np.int64)
 
+    def batches(self, batch_size: int, rng: np.random.Generator) -> list[tuple[NDArray[np.int64], bool]]:
+        """Places of every film of an epoch in random order, in whole batches (last short ones are left out), and
+        whether a batch is of films that are kept apart."""
+        order = self.places()
+        rng.shuffle(order)
+        apart = np.array([source.apart for source in self.sources])[order[:, 0]]
+        kinds = [(order, False)] if apart.all() or not apart.any() else [(order[~apart], False), (order[apart], True)]
+        cut = [
+            (places[start : start + batch_size], kind)
+            for places, kind in kinds
+            for start in range(0, max(len(places) - batch_size, 0) + 1, batch_size)
+        ]
+        return [cut[k] for k in rng.permutation(len(cut))] if len(kinds) > 1 else cut
+
     def film(self, place: Sequence[int], rng: np.random.Generator) -> tuple[NDArray[np.uint8], FilmLabel]:
         """The film at a place, as its source gives it."""
         source, index = place
@@ -67,19 +85,16 @@ def one_epoch(
     films: TrainingSet, spec: InputSpec, stride: int, batch_size: int, augmentation: AugmentConfig, gaussian: float,
     seed: Sequence[int], findings: int,
 ) -> Iterator[Batch]:  # fmt: skip
-    """Every film `repeat` times in random order, in whole batches (a last short one is left out).
+    """Every film `repeat` times in random order, in whole batches; see `TrainingSet.batches`.
 
     The order and every change follow from `seed` alone, so that a resumed run sees what the first would have seen.
     """
-    order = films.places()
-    np.random.default_rng([*seed, 0]).shuffle(order)
-    starts = list(range(0, max(len(order) - batch_size, 0) + 1, batch_size))
+    batches = films.batches(batch_size, np.random.default_rng([*seed, 0]))
 
     def make() -> Iterator[Batch]:
-        for number, start in enumerate(starts):
+        for number, (chosen, apart) in enumerate(batches):
             rng = np.random.default_rng([*seed, 1, number])
-            chosen = order[start : start + batch_size]
-            yield _batch(films, chosen, spec, stride, augmentation, gaussian, rng, findings)
+            yield (*_batch(films, chosen, spec, stride, augmentation, gaussian, rng, findings), apart)
 
     return ahead(make())
 
@@ -87,7 +102,7 @@ def one_epoch(
 def _batch(
     films: TrainingSet, chosen: NDArray[np.int64], spec: InputSpec, stride: int, augmentation: AugmentConfig,
     gaussian: float, rng: np.random.Generator, findings: int,
-) -> Batch:  # fmt: skip
+) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:  # fmt: skip
     size, grid = spec.size_px, spec.size_px // stride
     count = len(chosen)
     pictures = np.empty((count, size, size, 1), np.uint8)

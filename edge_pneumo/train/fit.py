@@ -6,7 +6,7 @@ import csv
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,7 +107,8 @@ def train_detector(
             fitting.stage = number + 1
             continue
         if films is None or shown is not stage:
-            films, shown = _films_of_stage(stage, config, train.films, weak, masked, cache_dir, say), stage
+            judged = {film.group for film in validation.films if film.group}
+            films, shown = _films_of_stage(stage, config, train.films, weak, masked, judged, cache_dir, say), stage
         if not fitting.rows and start.startswith("ImageNet"):
             settle_batch_norm(model, spec_of(stage, config).normalise(films.sources[0].images[:128]))
         fitting.run_stage(number, stage, films, validation)
@@ -162,7 +163,7 @@ def _check_directory(out: Path, resume: bool) -> None:
 
 def _films_of_stage(
     stage: Stage, config: TrainConfig, labelled: Sequence[Film], weak: Sequence[Film], masked: Sequence[Path],
-    cache_dir: Path | None, say: Say,
+    judged: Collection[str], cache_dir: Path | None, say: Say,
 ) -> TrainingSet:  # fmt: skip
     sets = []
     if stage.films != "masked":
@@ -172,8 +173,9 @@ def _films_of_stage(
     if stage.films != "all" and masked:
         from edge_pneumo.train.masked import load_masked
 
-        around = _load(labelled, stage, config, 1, cache_dir, say).images
-        sets.append(load_masked(masked, spec_of(stage, config), around, say))
+        around = _load([*labelled, *weak], stage, config, 1, cache_dir, say).images
+        source = load_masked(masked, spec_of(stage, config), around, say, without=judged)
+        sets.append(source)
     return TrainingSet(sets)
 
 

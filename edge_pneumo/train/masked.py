@@ -8,7 +8,7 @@ showing is cut by a second film's mask as well, and a box counts by the share of
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -34,14 +34,16 @@ VISIBLE = 10
 
 def load_masked(
     folders: Sequence[Path], spec: InputSpec, surroundings: NDArray[np.uint8],
-    say: Callable[[str], None],
+    say: Callable[[str], None], *, without: Collection[str] = (),
 ) -> MaskedSource:  # fmt: skip
-    """Read folders of masked films, each with `index.csv` (patientId, class), `images/<patientId>.jpg` and
-    `labels.csv` or `stage_2_train_labels.csv[.gz]` in it or in a sibling folder `rsna-labels`.
+    """Read folders of masked films, each with `index.csv` (patientId, class, and nih_patient where it is known),
+    `images/<patientId>.jpg` and `labels.csv` or `stage_2_train_labels.csv[.gz]` in it or in a sibling folder
+    `rsna-labels`.
 
     Parameters
     ----------
     surroundings : (m, s, s, 1) uint8 whole films, to fill the outside with.
+    without : patients whose films are left out.
 
     Raises
     ------
@@ -51,10 +53,11 @@ def load_masked(
     labels: list[FilmLabel] = []
     for folder in folders:
         boxes = _boxes(_labels_file(folder))
-        rows = _rows(folder / "index.csv", ("patientId", "class"))
+        every = _rows(folder / "index.csv", ("patientId", "class"), ("nih_patient",))
+        rows = [row for row in every if row[2] not in without]
         if not rows:
             raise DataError(f"{folder / 'index.csv'}: no films; expected a row (patientId, class) for each")
-        for film_id, class_name in rows:
+        for film_id, class_name, _ in rows:
             picture = _picture(folder / "images" / f"{film_id}.jpg")
             scale = spec.size_px / picture.width
             if picture.size != (spec.size_px, spec.size_px):
@@ -62,8 +65,9 @@ def load_masked(
             pictures.append(np.asarray(picture))
             own = np.array(boxes.get(film_id, ()), np.float32).reshape(-1, 4) * (spec.size_px / SOURCE_PX)
             labels.append(FilmLabel(float(class_name == OPACITY), own, findings=of_class(class_name)))
-        say(f"{len(rows)} masked films from {folder.name}, scaled by {scale:.2f}")
-    return MaskedSource(np.stack(pictures)[..., None], labels, surroundings=surroundings)
+        left = f", {len(every) - len(rows)} of patients who are judged on left out" if len(every) > len(rows) else ""
+        say(f"{len(rows)} masked films from {folder.name}, scaled by {scale:.2f}{left}")
+    return MaskedSource(np.stack(pictures)[..., None], labels, apart=True, surroundings=surroundings)
 
 
 @dataclass(frozen=True)
@@ -97,8 +101,8 @@ def _labels_file(folder: Path) -> Path:
     raise DataError(f"{folder}: no labels; looked for {', '.join(str(p) for p in places)}")
 
 
-def _rows(table: Path, required: Sequence[str]) -> list[list[str]]:
-    return [row for _, row in read_table(FolderStore(str(table.parent)), table.name, required)]
+def _rows(table: Path, required: Sequence[str], optional: Sequence[str] = ()) -> list[list[str]]:
+    return [row for _, row in read_table(FolderStore(str(table.parent)), table.name, required, optional=optional)]
 
 
 def _picture(path: Path) -> Image.Image:

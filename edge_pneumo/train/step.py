@@ -1,4 +1,9 @@
-"""One training step and one epoch: two Adam rates (backbone, new layers), cosine decay, averaged weights."""
+"""One training step and one epoch: two Adam rates (backbone, new layers), cosine decay, averaged weights.
+
+A batch of films that are kept apart is normalised by its own mean and variance like any other, but does not move the
+statistics that the finished detector normalises by: those are of films as it will meet them (compare the auxiliary
+batch norm of Xie et al., "Adversarial Examples Improve Image Recognition", CVPR 2020).
+"""
 
 from __future__ import annotations
 
@@ -38,12 +43,14 @@ class Stepper:
             optimizer.build(variables)
         self.total, self.warmup, self.done = total_steps, warmup_steps, 0
         self.shadow = [tf.Variable(tf.constant(w), trainable=False) for w in self.average]
+        self.moving = [v for layer in model.layers for v in layer.weights if "moving_" in v.name]
         self.step = tf.function(self._step, reduce_retracing=True)
         self.stride = stride
 
-    def _step(self, images: Any, targets: dict[str, Any], decay: Any) -> dict[str, Any]:
+    def _step(self, images: Any, targets: dict[str, Any], decay: Any, apart: bool) -> dict[str, Any]:
         import tensorflow as tf
 
+        before = [tf.identity(v) for v in self.moving] if apart else []
         with tf.GradientTape() as tape:
             outputs = self.model(images, training=True)
             terms = detection_loss(outputs, targets, self.stride, self.config.loss)
@@ -53,6 +60,8 @@ class Stepper:
         first = len(self.groups[0][0])
         self.optimizers[0].apply_gradients(zip(gradients[:first], variables[:first], strict=True))
         self.optimizers[1].apply_gradients(zip(gradients[first:], variables[first:], strict=True))
+        for variable, value in zip(self.moving, before, strict=False):
+            variable.assign(value)
         for average, weight in zip(self.shadow, self.model.weights, strict=True):
             average.assign(decay * average + (1 - decay) * weight)
         return {**terms, "loss": loss}
@@ -73,15 +82,14 @@ class Stepper:
             variable.assign(value)
         sums: dict[str, float] = {}
         count = 0
-        for images, targets in tqdm(
+        for images, targets, apart in tqdm(
             batches, title, steps, leave=False, file=sys.stderr, disable=not sys.stderr.isatty()
         ):
             for optimizer, (_, peak) in zip(self.optimizers, self.groups, strict=True):
                 optimizer.learning_rate.assign(peak * self.rate())
             decay = min(self.config.ema, (1 + self.done) / (10 + self.done))
-            terms = self.step(
-                tf.constant(images), {k: tf.constant(v) for k, v in targets.items()}, tf.constant(decay, tf.float32)
-            )
+            constants = {name: tf.constant(value) for name, value in targets.items()}
+            terms = self.step(tf.constant(images), constants, tf.constant(decay, tf.float32), apart)
             self.done, count = self.done + 1, count + 1
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + float(value)

@@ -11,6 +11,7 @@ import re
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from edge_pneumo.train.config import TrainConfig, config_from_dict, preset
 from edge_pneumo.train.data.film import DataSet, Film
 from edge_pneumo.train.fit import train_detector
 from edge_pneumo.train.run import read_json, write_json
+from edge_pneumo.train.study_jobs import run_at_once
 
 FIGURES = ("auc", "rsna_score", "ap50", "sensitivity", "specificity")
 Say = Callable[[str], None]
@@ -123,13 +125,14 @@ def read_study(path: Path) -> Study:
     return study
 
 
-def run_study(study: Study, films: Films, work: Path, out: Path, say: Say) -> dict[str, Any]:
+def run_study(study: Study, films: Films, work: Path, out: Path, say: Say, jobs: int = 1) -> dict[str, Any]:
     """Train and judge every variant, and write the result after each run.
 
     Parameters
     ----------
     work : the run directories (10 MB each); finished ones are kept.
     out : the JSON to write.
+    jobs : how many runs are trained at once.
 
     Returns
     -------
@@ -144,11 +147,21 @@ def run_study(study: Study, films: Films, work: Path, out: Path, say: Say) -> di
         "variants": [],
     }  # fmt: skip
     rows = [{"name": v.name, "about": v.about, "share": v.share, "runs": []} for v in study.variants]
+    if jobs > 1:
+        every = [(v, s, f) for s in study.seeds for v in study.variants for f in range(study.folds or 1)]
+        calls = [
+            (
+                _title(v, s, f, study.folds),
+                partial(_one, v, base, s, f, study.folds, films, run_folder(work, study, v, s, f)),
+            )
+            for v, s, f in every
+        ]
+        run_at_once(calls, jobs)
     for seed in study.seeds:  # all variants once, then again: an unfinished study compares them already
         for variant, row in zip(study.variants, rows, strict=True):
             for fold in range(study.folds or 1):
                 place = run_folder(work, study, variant, seed, fold)
-                say(f"{variant.name}, seed {seed}" + (f", fold {fold + 1} of {study.folds}" if study.folds else ""))
+                say(_title(variant, seed, fold, study.folds))
                 metrics = _one(variant, base, seed, fold, study.folds, films, place, say)
                 figures = {name: metrics[name]["value"] for name in FIGURES if name in metrics}
                 facts = {"seed": seed, "fold": fold if study.folds else None, "n": metrics["n"]}
@@ -156,6 +169,10 @@ def run_study(study: Study, films: Films, work: Path, out: Path, say: Say) -> di
             result["variants"] = [{**one, **_summary(one, rows[0])} for one in rows if one["runs"]]
             write_json(out, result)
     return result
+
+
+def _title(variant: Variant, seed: int, fold: int, folds: int) -> str:
+    return f"{variant.name}, seed {seed}" + (f", fold {fold + 1} of {folds}" if folds else "")
 
 
 def run_folder(work: Path, study: Study, variant: Variant, seed: int, fold: int = 0) -> Path:

@@ -87,8 +87,9 @@ def test_sixteen_bits_and_colour_modes(kind):
     assert np.corrcoef(read.pixels.ravel(), chest().ravel())[0, 1] > 0.999
 
 
+@pytest.mark.parametrize("kind", ["jpeg", "png"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_undone(orientation):
+def test_exif_orientation_is_undone(orientation, kind):
     upright = chest(128)[:, :96]
     undo = {
         1: None, 2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
@@ -98,7 +99,12 @@ def test_exif_orientation_is_undone(orientation):
     stored = Image.fromarray(upright) if undo is None else Image.fromarray(upright).transpose(undo)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    read = read_radiograph(jpeg(np.asarray(stored), exif=exif.tobytes(), quality=98))
+    if kind == "png":
+        stream = io.BytesIO()
+        stored.save(stream, "PNG", exif=exif)
+        read = read_radiograph(stream.getvalue())
+    else:
+        read = read_radiograph(jpeg(np.asarray(stored), exif=exif.tobytes(), quality=98))
     assert (read.width, read.height) == (96, 128)
     assert np.abs(read.pixels.astype(int) - upright).mean() < 3
 

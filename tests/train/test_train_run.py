@@ -11,10 +11,12 @@ from PIL import Image
 
 from edge_pneumo.edge_runtime.preprocess import Geometry, InputSpec
 from edge_pneumo.errors import DataError, UsageFault, WriteFailed
-from edge_pneumo.train.config import LossConfig, Stage, TrainConfig
+from edge_pneumo.train.config import LossConfig, Stage, TrainConfig, preset
 from edge_pneumo.train.data.film import Film
+from edge_pneumo.train.feed import FilmSource, TrainingSet, one_epoch
 from edge_pneumo.train.labels import film_label
 from edge_pneumo.train.masked import load_masked
+from edge_pneumo.train.targets import FilmLabel
 
 TINY = TrainConfig(
     "tiny", size_px=64, alpha=0.35, head_channels=16, dropout=0.0, stages=(Stage("joint", epochs=2, batch_size=16),)
@@ -281,6 +283,54 @@ def test_a_box_outside_the_mask_is_not_taught(tmp_path):
         Image.fromarray(lung).save(tmp_path / "images" / f"{name}.jpg", quality=100)
     _, label = masked(tmp_path).film(0, np.random.default_rng(0))
     assert (len(label.boxes_xyxy), label.boxes_known, label.weight) == (0, False, 0.0)
+
+
+def masked_films(folder: Path, rows: list[tuple[str, str, str]]) -> None:
+    """A folder of masked films: (name, patient, class)."""
+    (folder / "images").mkdir(parents=True)
+    (folder / "labels.csv").write_text(LABELS.splitlines()[0] + "\n")
+    lines = ["patientId,nih_patient,class", *(",".join(row) for row in rows)]
+    (folder / "index.csv").write_text("\n".join(lines))
+    for name, *_ in rows:
+        Image.new("L", (64, 64), 90).save(folder / "images" / f"{name}.jpg")
+
+
+def test_masked_films_of_patients_who_are_judged_are_left_out(tmp_path):
+    masked_films(tmp_path, [("a", "7", "Normal"), ("b", "8", "Lung Opacity"), ("c", "7", "Normal")])
+    said: list[str] = []
+    read = load_masked([tmp_path], InputSpec(64), np.zeros((0, 64, 64, 1), np.uint8), said.append, without={"7"})
+    assert [label.opacity for label in read.labels] == [1.0]
+    assert said[0].endswith("2 of patients who are judged on left out")
+    with pytest.raises(DataError, match="no films"):
+        load_masked([tmp_path], InputSpec(64), read.surroundings, said.append, without={"7", "8"})
+
+
+@pytest.mark.train
+def test_films_that_are_kept_apart_teach_but_do_not_move_the_statistics():
+    from edge_pneumo.train.detector import DetectorConfig, build_detector
+    from edge_pneumo.train.step import Stepper
+
+    source = FilmSource(
+        np.random.default_rng(0).integers(0, 255, (4, 64, 64, 1), np.uint8),
+        [FilmLabel(float(k % 2), np.array([[8, 8, 40, 40]], np.float32)[: k % 2]) for k in range(4)],
+    )
+    model = build_detector(DetectorConfig(64, 0.35, 16))
+    stepper = Stepper(model, Stage("x", freeze_blocks=0), preset("quick"), 16, 10, 0)
+
+    def weights(moving: bool) -> list:
+        return [w.numpy() for w in model.weights if ("moving_" in w.name) == moving]
+
+    def changed(apart: bool) -> tuple[bool, bool]:
+        before = weights(True), weights(False)
+        feed = one_epoch(TrainingSet([source]), InputSpec(64), 16, 4, preset("quick").augment, 0.22, (0, 0, 0), 0)
+        stepper.run_epoch([(*batch[:2], apart) for batch in feed], 1, "x")
+        after = weights(True), weights(False)
+        return tuple(
+            any((a != b).any() for a, b in zip(*pair, strict=True)) for pair in zip(before, after, strict=True)
+        )
+
+    assert changed(apart=True) == (False, True)
+    assert changed(apart=False) == (True, True)
 
 
 @pytest.mark.train

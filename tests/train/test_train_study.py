@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from edge_pneumo.train.config import preset
 from edge_pneumo.train.data.index import load_dataset
 from edge_pneumo.train.data.phantom import make_phantom
 from edge_pneumo.train.study import Films, Variant, _share, folded, read_study, run_study, to_markdown
+from edge_pneumo.train.study_jobs import run_at_once
 
 STUDY = """
 name = "small"
@@ -116,6 +118,25 @@ def test_a_study_trains_judges_and_goes_on_where_it_stood(films, eager, tmp_path
     assert second["mean"] == pytest.approx(sum(runs) / 2, abs=1e-4)
     assert second["difference"] == pytest.approx(second["mean"] - first["mean"], abs=2e-4)
     assert f"| half the films | 2 | {second['mean']:.3f}" in to_markdown(result)
+
+
+@pytest.mark.train
+def test_two_runs_at_once_give_what_one_after_the_other_gives(films, tmp_path):
+    study = read_study(written(tmp_path, STUDY.replace("seeds = [0, 1]", "seeds = [0]")))
+    results = []
+    for jobs in (1, 2):
+        results.append(run_study(study, Films(films), tmp_path / str(jobs), tmp_path / "o.json", print, jobs))
+    for one, other in zip(*(result["variants"] for result in results), strict=True):
+        assert one["figures"]["auc"]["mean"] == pytest.approx(other["figures"]["auc"]["mean"], abs=0.02)
+
+
+def test_an_error_in_one_of_several_runs_at_once_is_raised():
+    with pytest.raises(ZeroDivisionError):
+        run_at_once([("a", partial(divide, 1)), ("b", partial(divide, 0))], 2)
+
+
+def divide(by: int, say) -> None:
+    say(f"{1 / by}")
 
 
 @pytest.mark.train

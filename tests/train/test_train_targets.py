@@ -1,5 +1,7 @@
 """Targets, augmentation and batches: what training believes, in numbers worked by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -81,10 +83,23 @@ def test_an_epoch_shows_every_film_and_depends_on_the_seed_alone():
         return list(one_epoch(films, InputSpec(64), 16, 4, AugmentConfig(), 0.22, (seed, 0, 0), 0))
 
     first, again, other = run(1), run(1), run(2)
-    assert [len(images) for images, _ in first] == [4, 4]
-    assert sum(targets["opacity"].sum() for _, targets in first) == 2 * 1 + 2
+    assert [len(images) for images, _, _ in first] == [4, 4]
+    assert sum(targets["opacity"].sum() for _, targets, _ in first) == 2 * 1 + 2
     np.testing.assert_array_equal(first[0][0], again[0][0])
     assert not np.array_equal(first[0][0], other[0][0])
+
+
+def test_films_that_are_kept_apart_share_no_batch_with_others():
+    whole, masked = _films(9), replace(_films(6), apart=True)
+    films = TrainingSet([whole, masked])
+    shown = films.batches(3, np.random.default_rng(0))
+    assert (
+        sorted((place[0], apart) for places, apart in shown for place in places) == [(0, False)] * 9 + [(1, True)] * 6
+    )
+    assert sorted(tuple(place) for places, _ in shown for place in places) == sorted(map(tuple, films.places()))
+    orders = {tuple(apart for _, apart in films.batches(3, np.random.default_rng(seed))) for seed in range(9)}
+    assert len(orders) > 2  # kinds take turns at random
+    assert not any(apart for _, apart in TrainingSet([masked]).batches(3, np.random.default_rng(0)))
 
 
 def test_an_error_while_making_batches_is_raised_where_they_are_used():
@@ -98,7 +113,7 @@ def test_a_target_that_is_not_known_is_neither_taught_nor_counted():
     known = FilmLabel(0.0, np.zeros((0, 4), np.float32), findings=findings)
     films = TrainingSet([FilmSource(np.zeros((1, 64, 64, 1), np.uint8), [known]), _films(1)])
     for count in (2, 3):  # a recipe may leave out the last
-        [(_, targets)] = one_epoch(films, InputSpec(64), 16, 2, STILL, 0.22, (0, 0, 0), count)
+        [(_, targets, _)] = one_epoch(films, InputSpec(64), 16, 2, STILL, 0.22, (0, 0, 0), count)
         assert sorted(targets["findings_known"].tolist()) == [[0, 0, 0][:count], [0, 1, 1][:count]]
         assert np.isfinite(targets["findings"]).all()
 

@@ -12,12 +12,13 @@ from edge_pneumo.train.data.store import Store, table_text
 
 
 def read_table(
-    store: Store, name: str, required: Sequence[str], faults: list[Fault] | None = None
+    store: Store, name: str, required: Sequence[str], faults: list[Fault] | None = None, optional: Sequence[str] = ()
 ) -> Iterator[tuple[int, list[str]]]:
     """Line number and the required columns of each row, in the order asked for; blank lines are left out.
 
     Parameters
     ----------
+    optional : further columns; "" in every row where the table has none of that name.
     faults : takes rows that are too short, which are then left out.
 
     Raises
@@ -29,11 +30,11 @@ def read_table(
         text = table_text(store.reader(name)(), place)
     except OSError as error:
         raise DataError(f"{place}: cannot be read ({error.strerror or error}).") from error
-    yield from rows_of(text, place, required, faults)
+    yield from rows_of(text, place, required, faults, optional)
 
 
 def rows_of(
-    text: str, place: str, required: Sequence[str], faults: list[Fault] | None = None
+    text: str, place: str, required: Sequence[str], faults: list[Fault] | None = None, optional: Sequence[str] = ()
 ) -> Iterator[tuple[int, list[str]]]:
     """The same for text already in memory; `place` is its name in messages."""
     reader = csv.reader(text.splitlines())
@@ -46,6 +47,7 @@ def rows_of(
         )
     wanted = [header.index(column) for column in required]
     last = max(wanted)
+    further = [header.index(column) if column in header else None for column in optional]
     for row in _rows(reader, place):
         if not any(row):
             continue
@@ -55,7 +57,8 @@ def rows_of(
                 raise DataError(f"{where}: {detail}.")
             faults.append(Fault("bad-value", "stop", where, detail))
             continue
-        yield reader.line_num, [row[i] for i in wanted]
+        more = ["" if i is None or i >= len(row) else row[i] for i in further]
+        yield reader.line_num, [*(row[i] for i in wanted), *more]
 
 
 def _rows(reader: Iterator[list[str]], place: str) -> Iterator[list[str]]:
