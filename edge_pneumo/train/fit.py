@@ -173,9 +173,9 @@ def _films_of_stage(
     if stage.films != "all" and masked:
         from edge_pneumo.train.masked import load_masked
 
-        around = _load([*labelled, *weak], stage, config, 1, cache_dir, say).images
-        source = load_masked(masked, spec_of(stage, config), around, say, without=judged)
-        sets.append(source)
+        around = _load([*labelled, *weak] if stage.apart else labelled, stage, config, 1, cache_dir, say).images
+        spec = spec_of(stage, config)
+        sets.append(load_masked(masked, spec, around, say, without=judged, apart=stage.apart))
     return TrainingSet(sets)
 
 

@@ -34,7 +34,7 @@ VISIBLE = 10
 
 def load_masked(
     folders: Sequence[Path], spec: InputSpec, surroundings: NDArray[np.uint8],
-    say: Callable[[str], None], *, without: Collection[str] = (),
+    say: Callable[[str], None], *, without: Collection[str] = (), apart: bool = False,
 ) -> MaskedSource:  # fmt: skip
     """Read folders of masked films, each with `index.csv` (patientId, class, and nih_patient where it is known),
     `images/<patientId>.jpg` and `labels.csv` or `stage_2_train_labels.csv[.gz]` in it or in a sibling folder
@@ -44,6 +44,7 @@ def load_masked(
     ----------
     surroundings : (m, s, s, 1) uint8 whole films, to fill the outside with.
     without : patients whose films are left out.
+    apart : see `FilmSource`.
 
     Raises
     ------
@@ -67,7 +68,7 @@ def load_masked(
             labels.append(FilmLabel(float(class_name == OPACITY), own, findings=of_class(class_name)))
         left = f", {len(every) - len(rows)} of patients who are judged on left out" if len(every) > len(rows) else ""
         say(f"{len(rows)} masked films from {folder.name}, scaled by {scale:.2f}{left}")
-    return MaskedSource(np.stack(pictures)[..., None], labels, apart=True, surroundings=surroundings)
+    return MaskedSource(np.stack(pictures)[..., None], labels, apart=apart, surroundings=surroundings)
 
 
 @dataclass(frozen=True)
