@@ -1,7 +1,4 @@
-"""Several runs of a study at once, each in a process of its own with its share of the cores.
-
-A small network hardly keeps two cores busy: two trainings side by side finish sooner than one after the other.
-"""
+"""Several runs of a study at once, each in a process of its own with its share of the cores."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ def run_at_once(calls: Sequence[tuple[str, Call]], jobs: int) -> None:
     ----------
     calls : title, which its sentences begin with, and what to call.
 
-    The first error stops what has not begun and is raised when what has begun is through; Ctrl-C stops all.
+    The first error stops what has not begun and is raised when what has begun is through.
     """
     context = get_context("spawn")  # TensorFlow does not survive a fork
     with ProcessPoolExecutor(jobs, context, _share_cores, (jobs,)) as pool:
