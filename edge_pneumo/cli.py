@@ -9,7 +9,9 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import signal
 import sys
+import threading
 from typing import Any
 
 import click
@@ -32,6 +34,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "benchmark": ("edge_pneumo.commands.benchmark:benchmark", "Measure speed, compare devices, write reports."),
     "sign": ("edge_pneumo.commands.sign:sign", "Sign a model file with an Ed25519 key."),
 }
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: like Ctrl-C, so that what was begun is put in order on the way out."""
 
 
 class LazyGroup(click.Group):
@@ -78,15 +84,18 @@ def group() -> None:
 def main(args: list[str] | None = None) -> None:
     """Run the command line; `args` defaults to `sys.argv[1:]`. Always ends with SystemExit."""
     _open_closed_streams()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         code = group.main(args=args, prog_name="edge-pneumo", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("edge-pneumo: interrupted", err=True)
-        sys.exit(130)
+    except (click.Abort, KeyboardInterrupt) as error:
+        ended = isinstance(error, Terminated) or isinstance(error.__cause__, Terminated)  # click wraps it
+        click.echo(f"edge-pneumo: {'terminated' if ended else 'interrupted'}", err=True)
+        sys.exit(143 if ended else 130)
     except EdgePneumoError as error:
         click.echo(f"edge-pneumo: {error}", err=True)
         sys.exit(error.exit_code)
@@ -98,6 +107,10 @@ def main(args: list[str] | None = None) -> None:
             )
             sys.exit(3)
         raise
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
 
 
 def _open_closed_streams() -> None:

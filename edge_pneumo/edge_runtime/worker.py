@@ -171,7 +171,8 @@ def send(stream: RawIOBase, message: Any) -> None:
 
 def main() -> None:
     """Serve the parent until it closes the pipe."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides when to end
+    for name in (signal.SIGINT, signal.SIGTERM):  # they may reach the whole group; the parent decides when to end
+        signal.signal(name, signal.SIG_IGN)
     inbox, outbox = sys.stdin.buffer, os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # a native library that prints to stdout must not break into the frames
     with contextlib.suppress(BrokenPipeError, EOFError):  # the parent is gone, or has no more films

@@ -56,8 +56,12 @@ def load_masked(
         boxes = _boxes(_labels_file(folder))
         every = _rows(folder / "index.csv", ("patientId", "class"), ("nih_patient",))
         rows = [row for row in every if row[2] not in without]
-        if not rows:
+        if not every:
             raise DataError(f"{folder / 'index.csv'}: no films; expected a row (patientId, class) for each")
+        if not rows:
+            raise DataError(
+                f"{folder / 'index.csv'}: every film is of a patient who is judged on; none is left to train"
+            )
         for film_id, class_name, _ in rows:
             picture = _picture(folder / "images" / f"{film_id}.jpg")
             scale = spec.size_px / picture.width

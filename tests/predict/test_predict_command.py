@@ -356,24 +356,54 @@ def test_the_reader_of_stdout_may_leave(films: Path) -> None:
     run.stderr.close()
 
 
-def test_ctrl_c_leaves_whole_lines_and_no_process(films: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("stop", "whom", "code", "word"),
+    [
+        (signal.SIGINT, os.killpg, 130, "interrupted"),  # Ctrl-C
+        (signal.SIGTERM, os.kill, 143, "terminated"),  # `kill`
+        (signal.SIGTERM, os.killpg, 143, "terminated"),  # a service manager
+    ],
+)
+def test_a_stop_leaves_whole_lines_and_no_process(
+    films: Path, tmp_path: Path, stop, whom, code: int, word: str
+) -> None:
     results = tmp_path / "r.jsonl"
     run = command(*[films] * 2000, "--jobs", 2, "-o", results, start_new_session=True, stdout=subprocess.DEVNULL)
     part = Path(f"{results}.part")
     while not part.exists() or not part.stat().st_size:
         assert run.poll() is None, run.stderr.read()
-    os.killpg(run.pid, signal.SIGINT)
+    whom(run.pid, stop)
     err = run.communicate()[1]
-    assert run.returncode == 130
+    assert run.returncode == code
     assert [line for line in err.decode().splitlines() if line] == [
         f"edge-pneumo: stopped; what is done is in {part}, --skip-done goes on.",
-        "edge-pneumo: interrupted",
+        f"edge-pneumo: {word}",
     ]
     with pytest.raises(ProcessLookupError):
         os.killpg(run.pid, 0)
     assert part.read_text().endswith("\n")
     assert all(f["schema"] == 1 for f in lines(part.read_text()))
     assert not results.exists()
+
+
+def test_a_termination_while_a_file_is_written_leaves_no_hidden_part(tmp_path: Path) -> None:
+    code = (
+        "import pathlib, time\n"
+        "from edge_pneumo import cli\n"
+        "from edge_pneumo.edge_runtime.files import atomic_write\n"
+        "def write(**_):\n"
+        "    with atomic_write('made.json', 'w') as stream:\n"
+        "        print('writing', flush=True)\n"
+        "        time.sleep(60)\n"
+        "cli.group.main = write\n"
+        "cli.main([])\n"
+    )
+    run = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert run.stdout.readline() == b"writing\n"
+    assert len(list(tmp_path.iterdir())) == 1
+    run.terminate()
+    assert (run.communicate()[1], run.returncode) == (b"edge-pneumo: terminated\n", 143)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_overlay_is_a_picture(cli, films: Path, model: str, tmp_path: Path) -> None:

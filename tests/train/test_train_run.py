@@ -301,7 +301,7 @@ def test_masked_films_of_patients_who_are_judged_are_left_out(tmp_path):
     read = load_masked([tmp_path], InputSpec(64), np.zeros((0, 64, 64, 1), np.uint8), said.append, without={"7"})
     assert [label.opacity for label in read.labels] == [1.0]
     assert said[0].endswith("2 of patients who are judged on left out")
-    with pytest.raises(DataError, match="no films"):
+    with pytest.raises(DataError, match="none is left"):
         load_masked([tmp_path], InputSpec(64), read.surroundings, said.append, without={"7", "8"})
 
 
