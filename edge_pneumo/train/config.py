@@ -37,8 +37,7 @@ class Stage:
     warmup_epochs : linear warm-up.
     freeze_blocks : how many of the first parts (stem and blocks) stay as they were.
     labelled_repeat : how often a film with true boxes is seen for each time that a weak film is seen.
-    apart : lung-masked films come in batches of their own, which leave batch norm's statistics alone (see step.py), and
-        their outside is filled from weak films too.
+    apart : lung-masked films come in batches of their own, which leave batch norm's statistics alone (see step.py).
     prune : share of each block's variance that may go when channels are taken out before this stage (see prune.py).
     """
 

@@ -171,9 +171,9 @@ def _films_of_stage(
         if weak:
             sets.append(_load(weak, stage, config, 1, cache_dir, say))
     if stage.films != "all" and masked:
-        from edge_pneumo.train.masked import load_masked
+        from edge_pneumo.train.masked import load_masked, surrounding_films
 
-        around = _load([*labelled, *weak] if stage.apart else labelled, stage, config, 1, cache_dir, say).images
+        around = _load(surrounding_films([*labelled, *weak]), stage, config, 1, cache_dir, say).images
         spec = spec_of(stage, config)
         sets.append(load_masked(masked, spec, around, say, without=judged, apart=stage.apart))
     return TrainingSet(sets)

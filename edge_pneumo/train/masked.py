@@ -1,8 +1,10 @@
 """Lung-masked films for pre-training: many films whose outside was blacked out, made fit to learn from.
 
 Where the lung mask failed to see a consolidated lung it is small, so its size alone separates the classes; a network
-would learn the mask. Therefore the outside is filled (flat grey, noise, or another film's surroundings), every other
-showing is cut by a second film's mask as well, and a box counts by the share of it that can be seen.
+would learn the mask. Therefore the outside is filled (flat grey, noise, or the surroundings in a film without
+opacities), every other showing is cut by a second film's mask as well, and a box counts by the share of it that can be
+seen. A whole film has no seam either: the dark fringe of the mask is cut off, the edge fades, and the surroundings get
+the contrast and brightness that they would have in the film within.
 """
 
 from __future__ import annotations
@@ -11,10 +13,11 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from edge_pneumo.edge_runtime.preprocess import InputSpec
 from edge_pneumo.errors import DataError
@@ -25,11 +28,18 @@ from edge_pneumo.train.feed import FilmSource
 from edge_pneumo.train.labels import of_class
 from edge_pneumo.train.targets import FilmLabel
 
+if TYPE_CHECKING:
+    from edge_pneumo.train.data.film import Film
+
 SOURCE_PX = 1024
 """Side of the frame that the challenge's boxes are in."""
 
 VISIBLE = 10
 """Grey level above which a pixel belongs to the mask; JPEG leaves a fringe below it."""
+
+HOLE_PX, FRINGE_PX, FADE_PX = 2, 3, 1.2
+"""In pixels of the masked film: half the width of holes that are dark lung, not mask; width of the dark fringe inside
+the mask; standard deviation of the fading edge."""
 
 
 def load_masked(
@@ -42,7 +52,7 @@ def load_masked(
 
     Parameters
     ----------
-    surroundings : (m, s, s, 1) uint8 whole films, to fill the outside with.
+    surroundings : (m, s, s, 1) uint8 whole films without opacities, to fill the outside with.
     without : patients whose films are left out.
     apart : see `FilmSource`.
 
@@ -51,6 +61,7 @@ def load_masked(
     DataError : a file, a column or a picture is missing or damaged.
     """
     pictures: list[NDArray[np.uint8]] = []
+    lungs: list[NDArray[np.uint8]] = []
     labels: list[FilmLabel] = []
     for folder in folders:
         boxes = _boxes(_labels_file(folder))
@@ -65,14 +76,23 @@ def load_masked(
         for film_id, class_name, _ in rows:
             picture = _picture(folder / "images" / f"{film_id}.jpg")
             scale = spec.size_px / picture.width
+            lung = _lungs(picture)
             if picture.size != (spec.size_px, spec.size_px):
                 picture = picture.resize((spec.size_px, spec.size_px), Image.Resampling.BICUBIC)
+                lung = lung.resize(picture.size, Image.Resampling.BILINEAR)
             pictures.append(np.asarray(picture))
+            lungs.append(np.asarray(lung))
             own = np.array(boxes.get(film_id, ()), np.float32).reshape(-1, 4) * (spec.size_px / SOURCE_PX)
             labels.append(FilmLabel(float(class_name == OPACITY), own, findings=of_class(class_name)))
         left = f", {len(every) - len(rows)} of patients who are judged on left out" if len(every) > len(rows) else ""
         say(f"{len(rows)} masked films from {folder.name}, scaled by {scale:.2f}{left}")
-    return MaskedSource(np.stack(pictures)[..., None], labels, apart=apart, surroundings=surroundings)
+    source = {"surroundings": surroundings, "lungs": np.stack(lungs)}
+    return MaskedSource(np.stack(pictures)[..., None], labels, apart=apart, **source)
+
+
+def surrounding_films(films: Sequence[Film]) -> list[Film]:
+    """Films to fill the outside from: with another film's opacity there, the film's label would be wrong."""
+    return [film for film in films if not film.label and not film.findings]
 
 
 @dataclass(frozen=True)
@@ -81,20 +101,30 @@ class MaskedSource(FilmSource):
 
     Attributes
     ----------
-    surroundings : (m, s, s, 1) uint8 whole films, to fill the outside with.
+    surroundings : (m, s, s, 1) uint8 whole films without opacities, to fill the outside with.
+    lungs : (n, s, s) uint8, 255 where a film is seen, 0 where it is not, between at the fading edge.
     """
 
     surroundings: NDArray[np.uint8] = field(kw_only=True)
+    lungs: NDArray[np.uint8] = field(kw_only=True)
 
     def film(self, index: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], FilmLabel]:
         """The film within its own mask or within that and another film's, and the label of what is left to see."""
         image = self.images[index, ..., 0]
-        own = mask = image > VISIBLE
+        own = lungs = self.lungs[index]
         if rng.random() < 0.5:
-            mask = own & (self.images[rng.integers(len(self.images)), ..., 0] > VISIBLE)
-            if mask.mean() < 0.5 * own.mean():
-                mask = own
-        return np.where(mask, image, _outside(image, rng, self.surroundings)), _seen(self.labels[index], mask)
+            lungs = np.minimum(own, self.lungs[rng.integers(len(self.lungs))])
+            if (lungs > 127).mean() < 0.5 * (own > 127).mean():
+                lungs = own
+        share = lungs.astype(np.float32) / 255
+        outside = _outside(image, lungs > 127, rng, self.surroundings)
+        return np.rint(outside + (image - outside) * share).astype(np.uint8), _seen(self.labels[index], lungs > 127)
+
+
+def _lungs(picture: Image.Image) -> Image.Image:
+    """Where a masked film shows lung: its mask without the dark fringe, fading at the edge."""
+    mask = picture.point(lambda level: 255 * (level > VISIBLE)).filter(ImageFilter.MaxFilter(2 * HOLE_PX + 1))
+    return mask.filter(ImageFilter.MinFilter(2 * (HOLE_PX + FRINGE_PX) + 1)).filter(ImageFilter.GaussianBlur(FADE_PX))
 
 
 def _labels_file(folder: Path) -> Path:
@@ -130,15 +160,28 @@ def _boxes(path: Path) -> dict[str, list[tuple[float, float, float, float]]]:
     return found
 
 
-def _outside(image: NDArray[np.uint8], rng: np.random.Generator, surroundings: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _outside(
+    image: NDArray[np.uint8], inside: NDArray[np.bool_], rng: np.random.Generator, surroundings: NDArray[np.uint8]
+) -> NDArray[np.float32]:
+    """Grey levels for outside the lungs: (s, s) float32, 0 to 255."""
     kind = rng.random()
     if kind < 0.7 and len(surroundings):
-        other = surroundings[rng.integers(len(surroundings)), ..., 0]
-        return other[:, ::-1] if rng.random() < 0.5 else other
+        other = surroundings[rng.integers(len(surroundings)), ..., 0].astype(np.float32)
+        other = other[:, ::-1] if rng.random() < 0.5 else other
+        return _as_within(other, image, inside)
     level = rng.uniform(0, 255)
     if kind < 0.85:
-        return np.full_like(image, level)
-    return np.clip(level + rng.standard_normal(image.shape, np.float32) * rng.uniform(5, 60), 0, 255).astype(np.uint8)
+        return np.full(image.shape, level, np.float32)
+    return np.clip(level + rng.standard_normal(image.shape, np.float32) * rng.uniform(5, 60), 0, 255)
+
+
+def _as_within(other: NDArray[np.float32], image: NDArray[np.uint8], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """`other` with the mean and, within bounds, the contrast that `image` has inside."""
+    if not inside.any():
+        return other
+    here, there = image[inside].astype(np.float32), other[inside]
+    contrast = np.clip(here.std() / max(there.std(), 1.0), 0.6, 1.6)
+    return np.clip((other - there.mean()) * contrast + here.mean(), 0, 255)
 
 
 def _seen(label: FilmLabel, mask: NDArray[np.bool_]) -> FilmLabel:

@@ -15,7 +15,7 @@ from edge_pneumo.train.config import LossConfig, Stage, TrainConfig, preset
 from edge_pneumo.train.data.film import Film
 from edge_pneumo.train.feed import FilmSource, TrainingSet, one_epoch
 from edge_pneumo.train.labels import film_label
-from edge_pneumo.train.masked import load_masked
+from edge_pneumo.train.masked import load_masked, surrounding_films
 from edge_pneumo.train.targets import FilmLabel
 
 TINY = TrainConfig(
@@ -267,10 +267,47 @@ def test_a_masked_film_is_filled_anew_each_time_outside_its_mask_only(tmp_path):
     rng = np.random.default_rng(0)
     shown = [read.film(0, rng) for _ in range(20)]
     for picture, label in shown:
-        np.testing.assert_array_equal(picture[:, :32], read.images[0, :, :32, 0])
+        np.testing.assert_array_equal(picture[8:-8, :24], read.images[0, 8:-8, :24, 0])
         assert (len(label.boxes_xyxy), label.boxes_known, label.weight) == (1, True, 1.0)
-    assert len({picture[:, 33:].tobytes() for picture, _ in shown}) > 3
-    assert any((picture[:, 33:] == 200).all() for picture, _ in shown)  # the whole film's surroundings
+    assert len({picture[:, 36:].tobytes() for picture, _ in shown}) > 3
+
+
+def test_surroundings_look_as_they_would_in_the_film_and_leave_no_dark_seam(tmp_path):
+    masked_films(tmp_path, [("a", "7", "Normal")])
+    levels = np.random.default_rng(1).normal(120, 12, (64, 64)).clip(60, 180).astype(np.uint8)
+    blurred = np.zeros((64, 64), np.uint8)
+    blurred[:, :32] = levels[:, :32]
+    blurred[:, 30:33] = [[60, 20, 11]]  # what JPEG leaves at the mask's edge
+    blurred[32, 10] = 0  # a dark speck within the lung
+    Image.fromarray(blurred).save(tmp_path / "images" / "a.png")
+    (tmp_path / "images" / "a.png").replace(tmp_path / "images" / "a.jpg")
+    other = np.random.default_rng(2).normal(60, 10, (1, 64, 64, 1)).clip(20, 100).astype(np.uint8)
+    read = load_masked([tmp_path], InputSpec(64), other, lambda sentence: None)
+    fade = read.lungs[0]
+    assert (fade[:, :20] == 255).all()  # the dark speck too
+    assert fade[:, 32:].max() < 8
+    assert (np.diff(fade[20].astype(int)) <= 0).all()
+    matched = 0
+    for seed in range(30):
+        picture, _ = read.film(0, np.random.default_rng(seed))
+        outside = picture[:, 36:].astype(float)
+        if not outside.std():
+            continue  # filled with grey
+        like = max(np.corrcoef(outside.ravel(), way[0, :, 36:, 0].ravel())[0, 1] for way in (other, other[:, :, ::-1]))
+        if like > 0.99:  # filled with the other film: its greys moved from about 60 to this lung's 120
+            matched += 1
+            assert abs(outside.mean() - 120) < 5
+            assert 9 < outside.std() < 16
+            assert picture[:, 24:40].min() > 60  # no seam
+    assert matched > 10
+
+
+def test_surroundings_are_of_films_without_opacities_or_findings():
+    films = [
+        Film("a", "a", 1, bytes), Film("b", "b", 0, bytes), Film("c", "c", 0, bytes, findings=()),
+        Film("d", "d", 0, bytes, findings=("Mass",)), Film("e", "e", 1, bytes, findings=("Infiltration",)),
+    ]  # fmt: skip
+    assert [film.film_id for film in surrounding_films(films)] == ["b", "c"]
 
 
 def test_a_box_outside_the_mask_is_not_taught(tmp_path):
