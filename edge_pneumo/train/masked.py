@@ -86,8 +86,8 @@ def load_masked(
             labels.append(FilmLabel(float(class_name == OPACITY), own, findings=of_class(class_name)))
         left = f", {len(every) - len(rows)} of patients who are judged on left out" if len(every) > len(rows) else ""
         say(f"{len(rows)} masked films from {folder.name}, scaled by {scale:.2f}{left}")
-    source = {"surroundings": surroundings, "lungs": np.stack(lungs)}
-    return MaskedSource(np.stack(pictures)[..., None], labels, apart=apart, **source)
+    images = np.stack(pictures)[..., None]
+    return MaskedSource(images, labels, apart=apart, surroundings=surroundings, lungs=np.stack(lungs))
 
 
 def surrounding_films(films: Sequence[Film]) -> list[Film]:
@@ -123,8 +123,9 @@ class MaskedSource(FilmSource):
 
 def _lungs(picture: Image.Image) -> Image.Image:
     """Where a masked film shows lung: its mask without the dark fringe, fading at the edge."""
-    mask = picture.point(lambda level: 255 * (level > VISIBLE)).filter(ImageFilter.MaxFilter(2 * HOLE_PX + 1))
-    return mask.filter(ImageFilter.MinFilter(2 * (HOLE_PX + FRINGE_PX) + 1)).filter(ImageFilter.GaussianBlur(FADE_PX))
+    mask = Image.fromarray(np.where(np.asarray(picture) > VISIBLE, np.uint8(255), np.uint8(0)))
+    closed = mask.filter(ImageFilter.MaxFilter(2 * HOLE_PX + 1))
+    return closed.filter(ImageFilter.MinFilter(2 * (HOLE_PX + FRINGE_PX) + 1)).filter(ImageFilter.GaussianBlur(FADE_PX))
 
 
 def _labels_file(folder: Path) -> Path:
