@@ -171,10 +171,10 @@ def _films_of_stage(
         if weak:
             sets.append(_load(weak, stage, config, 1, cache_dir, say))
     if stage.films != "all" and masked:
-        from edge_pneumo.train.masked import load_masked, surrounding_films
+        from edge_pneumo.train.masked import load_masked, load_surroundings
 
-        around = _load(surrounding_films([*labelled, *weak]), stage, config, 1, cache_dir, say).images
         spec = spec_of(stage, config)
+        around = load_surroundings([*labelled, *weak], spec, cache_dir)
         sets.append(load_masked(masked, spec, around, say, without=judged, apart=stage.apart))
     return TrainingSet(sets)
 

@@ -4,7 +4,8 @@ Where the lung mask failed to see a consolidated lung it is small, so its size a
 would learn the mask. Therefore the outside is filled (flat grey, noise, or the surroundings in a film without
 opacities), every other showing is cut by a second film's mask as well, and a box counts by the share of it that can be
 seen. A whole film has no seam either: the dark fringe of the mask is cut off, the edge fades, and the surroundings get
-the contrast and brightness that they would have in the film within.
+the contrast and brightness that they would have in the film within. They are of a film taken from the same side and as
+healthy or ill, for tubes, wires and the heart's size say something of a film's label that must not be unlearnt.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,11 +23,11 @@ from PIL import Image, ImageFilter
 
 from edge_pneumo.edge_runtime.preprocess import InputSpec
 from edge_pneumo.errors import DataError
-from edge_pneumo.train.data.findings import OPACITY
+from edge_pneumo.train.data.findings import NORMAL, OPACITY
 from edge_pneumo.train.data.store import FolderStore
 from edge_pneumo.train.data.tables import number, read_table
 from edge_pneumo.train.feed import FilmSource
-from edge_pneumo.train.labels import of_class
+from edge_pneumo.train.labels import OPACITY_GIVEN, of_class
 from edge_pneumo.train.targets import FilmLabel
 
 if TYPE_CHECKING:
@@ -41,18 +43,49 @@ HOLE_PX, FRINGE_PX, FADE_PX = 2, 3, 1.2
 """In pixels of the masked film: half the width of holes that are dark lung, not mask; width of the dark fringe inside
 the mask; standard deviation of the fading edge."""
 
+FEW = 20
+"""Surroundings of one kind below which those of other kinds are used too: a few films would be learnt by heart."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Whole films without opacities, to fill the outside of masked ones with.
+
+    Attributes
+    ----------
+    images : (m, s, s, 1) uint8.
+    kinds : (m,) view ("AP", "PA" or "") of each, and whether it is normal.
+    """
+
+    images: NDArray[np.uint8]
+    kinds: Sequence[tuple[str, bool]]
+
+
+def load_surroundings(films: Sequence[Film], spec: InputSpec, cache_dir: Path | None) -> Surroundings:
+    """Of labelled and weak films those without opacities: with another film's opacity around it, a film's label would
+    be wrong. Films that cannot be read are left out."""
+    from edge_pneumo.train.data.cache import load_images
+
+    fit = [film for film in films if not film.label and not any(map(_may_be_opaque, film.findings or ()))]
+    images, _, kept, _ = load_images(fit, spec, cache_dir)
+    return Surroundings(images, [(fit[k].view or "", fit[k].class_name == NORMAL) for k in kept])
+
+
+def _may_be_opaque(finding: str) -> bool:
+    return OPACITY_GIVEN.get(finding, 0.0) > 0.3
+
 
 def load_masked(
-    folders: Sequence[Path], spec: InputSpec, surroundings: NDArray[np.uint8],
+    folders: Sequence[Path], spec: InputSpec, surroundings: Surroundings,
     say: Callable[[str], None], *, without: Collection[str] = (), apart: bool = False,
 ) -> MaskedSource:  # fmt: skip
-    """Read folders of masked films, each with `index.csv` (patientId, class, and nih_patient where it is known),
+    """Read folders of masked films, each with `index.csv` (patientId, class; nih_patient and view where known),
     `images/<patientId>.jpg` and `labels.csv` or `stage_2_train_labels.csv[.gz]` in it or in a sibling folder
     `rsna-labels`.
 
     Parameters
     ----------
-    surroundings : (m, s, s, 1) uint8 whole films without opacities, to fill the outside with.
+    surroundings : to fill the outside with.
     without : patients whose films are left out.
     apart : see `FilmSource`.
 
@@ -63,9 +96,10 @@ def load_masked(
     pictures: list[NDArray[np.uint8]] = []
     lungs: list[NDArray[np.uint8]] = []
     labels: list[FilmLabel] = []
+    kinds: list[tuple[str, bool]] = []
     for folder in folders:
         boxes = _boxes(_labels_file(folder))
-        every = _rows(folder / "index.csv", ("patientId", "class"), ("nih_patient",))
+        every = _rows(folder / "index.csv", ("patientId", "class"), ("nih_patient", "view"))
         rows = [row for row in every if row[2] not in without]
         if not every:
             raise DataError(f"{folder / 'index.csv'}: no films; expected a row (patientId, class) for each")
@@ -73,7 +107,7 @@ def load_masked(
             raise DataError(
                 f"{folder / 'index.csv'}: every film is of a patient who is judged on; none is left to train"
             )
-        for film_id, class_name, _ in rows:
+        for film_id, class_name, _, view in rows:
             picture = _picture(folder / "images" / f"{film_id}.jpg")
             scale = spec.size_px / picture.width
             lung = _lungs(picture)
@@ -84,15 +118,11 @@ def load_masked(
             lungs.append(np.asarray(lung))
             own = np.array(boxes.get(film_id, ()), np.float32).reshape(-1, 4) * (spec.size_px / SOURCE_PX)
             labels.append(FilmLabel(float(class_name == OPACITY), own, findings=of_class(class_name)))
+            kinds.append((view, class_name == NORMAL))
         left = f", {len(every) - len(rows)} of patients who are judged on left out" if len(every) > len(rows) else ""
         say(f"{len(rows)} masked films from {folder.name}, scaled by {scale:.2f}{left}")
     images = np.stack(pictures)[..., None]
-    return MaskedSource(images, labels, apart=apart, surroundings=surroundings, lungs=np.stack(lungs))
-
-
-def surrounding_films(films: Sequence[Film]) -> list[Film]:
-    """Films to fill the outside from: with another film's opacity there, the film's label would be wrong."""
-    return [film for film in films if not film.label and not film.findings]
+    return MaskedSource(images, labels, apart=apart, lungs=np.stack(lungs), kinds=kinds, surroundings=surroundings)
 
 
 @dataclass(frozen=True)
@@ -101,12 +131,25 @@ class MaskedSource(FilmSource):
 
     Attributes
     ----------
-    surroundings : (m, s, s, 1) uint8 whole films without opacities, to fill the outside with.
     lungs : (n, s, s) uint8, 255 where a film is seen, 0 where it is not, between at the fading edge.
+    kinds : (n,) view and whether it is normal, as in `Surroundings`.
+    surroundings : to fill the outside with.
     """
 
-    surroundings: NDArray[np.uint8] = field(kw_only=True)
     lungs: NDArray[np.uint8] = field(kw_only=True)
+    kinds: Sequence[tuple[str, bool]] = field(kw_only=True)
+    surroundings: Surroundings = field(kw_only=True)
+
+    @cached_property
+    def like(self) -> dict[tuple[str, bool], NDArray[np.uint8]]:
+        """Surroundings for each kind of film: of that kind, or where these are few of that view, or any."""
+        kinds, images = self.surroundings.kinds, self.surroundings.images
+        found = {}
+        for kind in set(self.kinds):
+            same = [k for k, other in enumerate(kinds) if other == kind]
+            view = [k for k, other in enumerate(kinds) if other[0] == kind[0]]
+            found[kind] = images[next((some for some in (same, view) if len(some) >= FEW), slice(None))]
+        return found
 
     def film(self, index: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], FilmLabel]:
         """The film within its own mask or within that and another film's, and the label of what is left to see."""
@@ -117,7 +160,7 @@ class MaskedSource(FilmSource):
             if (lungs > 127).mean() < 0.5 * (own > 127).mean():
                 lungs = own
         share = lungs.astype(np.float32) / 255
-        outside = _outside(image, lungs > 127, rng, self.surroundings)
+        outside = _outside(image, lungs > 127, rng, self.like[self.kinds[index]])
         return np.rint(outside + (image - outside) * share).astype(np.uint8), _seen(self.labels[index], lungs > 127)
 
 
@@ -166,10 +209,9 @@ def _outside(
 ) -> NDArray[np.float32]:
     """Grey levels for outside the lungs: (s, s) float32, 0 to 255."""
     kind = rng.random()
-    if kind < 0.7 and len(surroundings):
+    if kind < 0.7 and len(surroundings) and inside.any():
         other = surroundings[rng.integers(len(surroundings)), ..., 0].astype(np.float32)
-        other = other[:, ::-1] if rng.random() < 0.5 else other
-        return _as_within(other, image, inside)
+        return _as_within(other[:, ::-1] if rng.random() < 0.5 else other, image, inside)
     level = rng.uniform(0, 255)
     if kind < 0.85:
         return np.full(image.shape, level, np.float32)
@@ -178,8 +220,6 @@ def _outside(
 
 def _as_within(other: NDArray[np.float32], image: NDArray[np.uint8], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
     """`other` with the mean and, within bounds, the contrast that `image` has inside."""
-    if not inside.any():
-        return other
     here, there = image[inside].astype(np.float32), other[inside]
     contrast = np.clip(here.std() / max(there.std(), 1.0), 0.6, 1.6)
     return np.clip((other - there.mean()) * contrast + here.mean(), 0, 255)
