@@ -1,7 +1,8 @@
 """`edge-pneumo`: a lazy group. A command's module is imported only when that command is called.
 
 stdout is data, stderr is progress and messages. Exit codes: 0 done, 2 usage, 3 some input refused, 4 an extra is
-missing, 5 a verification failed, 1 a bug; this file is the one place that maps errors to them.
+missing, 5 a verification failed, 1 a bug; 130, 141, 143 as shells count Ctrl-C, a closed pipe and SIGTERM. This file is
+the one place that maps errors to them.
 """
 
 from __future__ import annotations

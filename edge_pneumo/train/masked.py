@@ -3,7 +3,7 @@
 Where the lung mask failed to see a consolidated lung it is small, so its size alone separates the classes; a network
 would learn the mask. Therefore the outside is filled (flat grey, noise, or the surroundings in a film without
 opacities), every other showing is cut by a second film's mask as well, and a box counts by the share of it that can be
-seen. A whole film has no seam either: the dark fringe of the mask is cut off, the edge fades, and the surroundings get
+seen. Nor has a whole film a seam: the dark fringe of the mask is cut off, the edge fades, and the surroundings get
 the contrast and brightness that they would have in the film within. They are of a film taken from the same side and as
 healthy or ill, for tubes, wires and the heart's size say something of a film's label that must not be unlearnt.
 """
