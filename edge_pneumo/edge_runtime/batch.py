@@ -71,9 +71,19 @@ def plan(request: Request) -> Iterator[Task]:
     """One task a film that is still to be done, with the names of its output files.
 
     Names are given in the order of the films, done or not, so that a resumed run gives the same ones.
+
+    Raises
+    ------
+    UsageFault : output files would lie among the films.
     """
     named = {os.path.realpath(path) for path in request.paths}
     made = [os.path.realpath(folder) + os.sep for folder in request.outputs.values()]
+    for path in request.paths:  # whose films nothing would tell from what an earlier run made of them
+        if Path(path).is_dir() and any((os.path.realpath(path) + os.sep).startswith(folder) for folder in made):
+            raise UsageFault(
+                f"output files would lie among the films of {path} and be taken for films by the next run. Give them a "
+                f"folder of their own, for example {Path(path) / 'findings'}"
+            )
     left_out = {os.path.realpath(path) for path in request.leave_out}
     taken: dict[str, str] = {}
     for source in _sources(request.paths):

@@ -65,6 +65,11 @@ class Variant:
             fields[name] = {**fields[name], **value} if isinstance(value, dict) and name in fields else value
         left_out = ("masked", "mixed") if pretrained else () if self.masked else ("masked",)
         stages = [stage for stage in fields["stages"] if stage.get("films") not in left_out]
+        if not stages:
+            raise UsageFault(
+                f"variant {self.name}: every stage of its recipe shows lung-masked films, so there is none to go on "
+                "with where they are done or not wanted; leave --pretrained out, or give the recipe a stage of others"
+            )
         stages[-1] = {**stages[-1], **self.stage}
         return config_from_dict({**fields, "stages": stages, "seed": seed}, f"variant {self.name}")
 

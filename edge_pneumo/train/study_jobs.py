@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import Any
 
 Call = Callable[[Callable[[str], None]], Any]
@@ -19,7 +19,8 @@ def run_at_once(calls: Sequence[tuple[str, Call]], jobs: int) -> None:
     ----------
     calls : title, which its sentences begin with, and what to call.
 
-    The first error stops what has not begun and is raised when what has begun is through.
+    The first error stops what has not begun and is raised when what has begun is through; Ctrl-C and SIGTERM end that
+    too.
     """
     context = get_context("spawn")  # TensorFlow does not survive a fork
     with ProcessPoolExecutor(jobs, context, _share_cores, (jobs,)) as pool:
@@ -27,8 +28,11 @@ def run_at_once(calls: Sequence[tuple[str, Call]], jobs: int) -> None:
         try:
             for one in as_completed(running):
                 one.result()
-        except BaseException:
+        except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
+            if not isinstance(error, Exception):  # nobody waits an hour for what goes on from its last epoch anyway
+                for child in active_children():
+                    child.terminate()
             raise
 
 

@@ -204,6 +204,15 @@ def test_uid_as_name_is_kept_whole(cli, tmp_path: Path, model: str) -> None:
     assert sorted(p.name for p in (tmp_path / "o").iterdir()) == ["1.2.840.1.png", "1.2.840.2.png"]
 
 
+@pytest.mark.parametrize("folder", [".", ".."])
+def test_output_files_have_a_folder_of_their_own(cli, films: Path, model: str, folder: str) -> None:
+    before = sorted(films.rglob("*"))
+    code, out, err = cli("predict", films, "--model", model, "--overlay", films / folder)
+    assert (code, out) == (2, "")
+    assert "would lie among the films" in err and str(films / "findings") in err
+    assert sorted(films.rglob("*")) == before
+
+
 def test_overlay_that_cannot_be_written(cli, films: Path, model: str, tmp_path: Path) -> None:
     (tmp_path / "o").write_text("a file, not a folder")
     film = films / "b.png"

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -52,10 +56,16 @@ def test_a_variant_changes_only_what_it_names():
     config = Variant("x", recipe={"augment": {"flip": 0.0}}, stage={"epochs": 3}).config(base, 5, False)
     assert config.augment.flip == 0.0 and config.augment.rotate_deg == base.augment.rotate_deg
     assert (config.seed, config.stages[-1].epochs, config.stages[0]) == (5, 3, base.stages[0])
-    assert [s.name for s in Variant("x").config(base, 0, True).stages] == ["joint"]
+    both = {"stages": [{"name": "both", "films": "mixed"}, {"name": "joint"}]}
+    assert [s.name for s in Variant("x", recipe=both).config(base, 0, True).stages] == ["joint"]
     alone = {"stages": [{"name": "hidden", "films": "masked"}, {"name": "joint"}]}
     assert [s.name for s in Variant("x", recipe=alone).config(base, 0, False).stages] == ["hidden", "joint"]
     assert [s.name for s in Variant("x", recipe=alone, masked=False).config(base, 0, False).stages] == ["joint"]
+
+
+def test_a_recipe_of_masked_films_alone_cannot_go_on_from_a_run_that_has_seen_them():
+    with pytest.raises(UsageFault, match="there is none to go on with"):
+        Variant("x").config(preset("default"), 0, True)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +147,41 @@ def test_an_error_in_one_of_several_runs_at_once_is_raised():
 
 def divide(by: int, say) -> None:
     say(f"{1 / by}")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM")
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_runs_at_once_end_with_the_one_who_waits_for_them(tmp_path, sent):
+    script = tmp_path / "two.py"
+    script.write_text(TWO_SLEEPERS)
+    run = subprocess.Popen([sys.executable, script], stderr=subprocess.PIPE, text=True)
+    sleepers = [int(run.stderr.readline().split()[-1]) for _ in range(2)]
+    run.send_signal(sent)  # to the parent alone, as `kill` does
+    run.communicate(timeout=30)
+    assert run.returncode == 1
+    for pid in sleepers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+TWO_SLEEPERS = """
+import os, signal, sys, time
+from edge_pneumo.train.study_jobs import run_at_once
+
+def sleep(say):
+    say(str(os.getpid()))
+    time.sleep(100)
+
+def stop(*_):
+    raise KeyboardInterrupt
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        run_at_once([("a", sleep), ("b", sleep)], 2)
+    except KeyboardInterrupt:
+        sys.exit(1)
+"""
 
 
 @pytest.mark.train
