@@ -64,8 +64,9 @@ def _network(metadata: dict[str, Any]) -> str:
     hidden, slim = training.get("hidden"), ""
     if hidden and sum(hidden) < (whole := sum(hidden_channels(training["alpha"]))):
         slim = f"; {whole - sum(hidden):,} of the {whole:,} channels between its narrow layers taken out"
+    taught = f"; taught by {teachers} of other seeds" if (teachers := training.get("teachers")) else ""
     return (
-        f"MobileNetV2 with an image logit and a dense box head{slim}; "
+        f"MobileNetV2 with an image logit and a dense box head{slim}{taught}; "
         f"input {film['size_px']} x {film['size_px']} grey, {metadata['precision']}. "
         f"Operating points (probability): {listed}; default {metadata['default_operating_point']}."
     )

@@ -48,7 +48,7 @@ def describe_model(
         },
         "training": {
             "kind": run.kind,
-            **{k: train[k] for k in ("alpha", "head_channels", "seed") if k in train},
+            **{k: train[k] for k in ("alpha", "head_channels", "seed", "teachers") if k in train},
             "hidden": list(config.get("hidden", ())),
         },
         "metrics": metrics,

@@ -95,7 +95,8 @@ class LossConfig:
 
     `heat_kind` "quality" or "centre". `weak_box`: of heat and boxes where they are NIH's own; `weak_film`: of the film
     label where it is only text-mined, 0 = such a film teaches its findings, and an empty heat map if it has none.
-    `normal`: whether an auxiliary output beside the findings learns which films are normal.
+    `normal`: whether an auxiliary output beside the findings learns which films are normal. `taught`: how much teachers
+    count, where there are any; labels count the rest, 1 - taught.
     """
 
     heat: float = 1.0
@@ -108,6 +109,7 @@ class LossConfig:
     weak_film: float = 0.0
     heat_kind: str = "quality"
     normal: bool = True
+    taught: float = 0.5
 
     def __post_init__(self) -> None:
         _expect(
@@ -116,14 +118,14 @@ class LossConfig:
         for name, value in asdict(self).items():
             if name != "heat_kind":
                 _expect(0 <= value < math.inf, "loss", name, "0 or more", value)
+        _expect(self.taught <= 1, "loss", "taught", "at most 1", self.taught)
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Everything that decides a training run, but for the films and the starting weights.
 
-    `soup`: how often the last stage is run from where it starts, each time in another order and with other changes;
-    the weights of all are averaged (Wortsman et al., "Model soups", ICML 2022).
+    `teachers`: how many whole detectors of other seeds are trained first and then teach this one (see teach.py).
     """
 
     name: str = "quick"
@@ -134,7 +136,7 @@ class TrainConfig:
     ema: float = 0.98
     seed: int = 0
     interim: bool = False
-    soup: int = 1
+    teachers: int = 0
     stages: tuple[Stage, ...] = (Stage("joint"),)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -143,8 +145,8 @@ class TrainConfig:
         where = f"recipe {self.name}"
         _expect_size(self.size_px, where)
         _expect(0.35 <= self.alpha <= 1.0, where, "alpha", "0.35 to 1.0", self.alpha)
-        for name in ("head_channels", "soup"):
-            _expect(getattr(self, name) >= 1, where, name, "1 or more", getattr(self, name))
+        _expect(self.head_channels >= 1, where, "head_channels", "1 or more", self.head_channels)
+        _expect(self.teachers >= 0, where, "teachers", "0 or more", self.teachers)
         for name in ("dropout", "ema"):
             _expect(0 <= getattr(self, name) < 1, where, name, "0 or more and below 1", getattr(self, name))
         _expect(0 <= self.seed < 2**32, where, "seed", "0 to 4294967295", self.seed)

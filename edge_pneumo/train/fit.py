@@ -25,6 +25,7 @@ from edge_pneumo.train.feed import FilmSource, TrainingSet, one_epoch
 from edge_pneumo.train.labels import AUXILIARY, FINDINGS, film_label, of_class
 from edge_pneumo.train.resume import State, load_state, save_state
 from edge_pneumo.train.run import raw_outputs, require_tensorflow, save_weights, write_decode, write_json
+from edge_pneumo.train.teach import load_teachers, teacher_recipes
 from edge_pneumo.train.weights import hidden_of_start, load_start, settle_batch_norm
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 STRIDE = 16
 PRUNE_FILMS = 128
+TEACHER = "teacher"
 Say = Callable[[str], None]
 
 
@@ -66,9 +68,18 @@ def train_detector(
     _check_directory(out, resume)
     if not masked and all(stage.films == "masked" for stage in config.stages):
         raise UsageFault(f"every stage of the recipe {config.name} needs lung-masked films; give --masked DIR")
+    if resume and (out / "model.weights.h5").exists() and not (out / "state.npz").exists():
+        say(f"{out} is finished already")
+        return out
     require_tensorflow()
     import tensorflow as tf
 
+    places = [out / f"{TEACHER}{number}" for number in range(1, config.teachers + 1)]
+    for place, recipe in zip(places, teacher_recipes(config), strict=True):
+        train_detector(
+            recipe, data, place, extra=extra, masked=masked, weights=weights, resume=resume, cache_dir=cache_dir,
+            say=_signed(place.name, say),
+        )  # fmt: skip
     tf.keras.utils.set_random_seed(config.seed)
     spec = InputSpec(config.size_px)
     train, weak = data.split("train"), _others([film for one in extra for film in one.films], data, say)
@@ -90,16 +101,13 @@ def train_detector(
     }  # fmt: skip
     fingerprint = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
     validation = load_validation(data, spec, cache_dir, say)
-    fitting = _Fitting(config, model, shape, spec, out, fingerprint, say)
+    fitting = _Fitting(config, model, shape, spec, out, fingerprint, say, places)
     if resume and (out / "state.npz").exists():
         fitting.restore(load_state(out / "state.npz", fingerprint))
-    elif resume and (out / "model.weights.h5").exists():
-        say(f"{out} is finished already")
-        return out
     else:
         write_json(out / "config.json", record)
     films, shown = None, None
-    for number, stage in enumerate([*config.stages, *[config.stages[-1]] * (config.soup - 1)]):
+    for number, stage in enumerate(config.stages):
         if number < fitting.stage:
             continue
         if stage.films == "masked" and not masked:
@@ -114,6 +122,13 @@ def train_detector(
         fitting.run_stage(number, stage, films, validation)
     fitting.finish(validation, record)
     return out
+
+
+def _signed(name: str, say: Say) -> Say:
+    from edge_pneumo.train.data.cache import LeftOut
+
+    # a film that is left out is left out for teachers and pupil alike, and named once
+    return lambda sentence: say(sentence if isinstance(sentence, LeftOut) else f"{name}: {sentence}")
 
 
 def _auxiliary_outputs(config: TrainConfig, films: Sequence[Film]) -> int:
@@ -156,7 +171,7 @@ def load_validation(data: DataSet, spec: InputSpec, cache_dir: Path | None, say:
 def _check_directory(out: Path, resume: bool) -> None:
     if out.exists() and not out.is_dir():
         raise UsageFault(f"{out} is a file; --out names a directory")
-    started = any((out / name).exists() for name in ("config.json", "state.npz"))
+    started = any((out / name).exists() for name in ("config.json", "state.npz", f"{TEACHER}1"))
     if started and not resume:
         raise UsageFault(f"{out} holds a run already; go on with --resume, or give another --out")
 
@@ -201,14 +216,13 @@ class _Fitting:
 
     def __init__(
         self, config: TrainConfig, model: Any, shape: DetectorConfig, spec: InputSpec, out: Path, fingerprint: str,
-        say: Say,
+        say: Say, teachers: Sequence[Path] = (),
     ) -> None:  # fmt: skip
+        self.teachers = teachers
         self.config, self.model, self.shape, self.spec = config, model, shape, spec
         self.out, self.fingerprint, self.say = out, fingerprint, say
         self.stage, self.epoch, self.rows = 0, 0, []
         self.average = [np.array(w) for w in model.get_weights()]
-        self.start: list[NDArray] = []  # of the last stage, where its repeats start from
-        self.soup: list[NDArray] = []  # sum of the averaged weights of its finished runs
         self.pending: State | None = None
 
     def restore(self, state: State) -> None:
@@ -218,29 +232,23 @@ class _Fitting:
             self.model = build_detector(self.shape)
         self.model.set_weights(state.arrays["weights"])
         self.average = state.arrays["average"]
-        self.start, self.soup = state.arrays.get("start", []), state.arrays.get("soup", [])
-        name = self.config.stages[min(self.stage, len(self.config.stages) - 1)].name
-        self.say(f"resumed after epoch {self.epoch} of stage {name}")
+        self.say(f"resumed after epoch {self.epoch} of stage {self.config.stages[self.stage].name}")
 
     def run_stage(self, number: int, stage: Stage, films: TrainingSet, validation: Validation) -> None:
         from edge_pneumo.train.step import Stepper
 
         spec = spec_of(stage, self.config)
-        again = number - len(self.config.stages) + 1
-        if self.epoch == 0 and stage.prune and again <= 0:
+        if self.epoch == 0 and stage.prune:
             self._prune(stage, spec, films.sources[0].images, validation)
-        if self.epoch == 0 and again == 0:
-            self.start = self.model.get_weights()
-        elif self.epoch == 0 and again > 0:
-            self.model.set_weights(self.start)
-            self.average = [np.array(w) for w in self.start]
-        title = f"{stage.name} run {again + 1}" if again >= 0 and self.config.soup > 1 else stage.name
         model = self.model
         if spec.size_px != self.spec.size_px:
             model = build_detector(replace(self.shape, size_px=spec.size_px))
             model.set_weights(self.model.get_weights())
         steps = max(len(films) // stage.batch_size, 1)
-        stepper = Stepper(model, stage, self.config, STRIDE, steps * stage.epochs, steps * stage.warmup_epochs)
+        stepper = Stepper(
+            model, stage, self.config, STRIDE, steps * stage.epochs, steps * stage.warmup_epochs,
+            load_teachers(self.teachers, spec.size_px),
+        )  # fmt: skip
         stepper.average = self.average
         if self.pending is not None and self.epoch > 0:
             stepper.restore(self.pending.arrays)
@@ -251,24 +259,20 @@ class _Fitting:
                 films, spec, STRIDE, stage.batch_size, self.config.augment, self.config.loss.gaussian,
                 (self.config.seed, number, self.epoch), self.shape.findings,
             )  # fmt: skip
-            losses = stepper.run_epoch(feed, steps, f"{title} {self.epoch + 1}/{stage.epochs}")
+            losses = stepper.run_epoch(feed, steps, f"{stage.name} {self.epoch + 1}/{stage.epochs}")
             self.average = stepper.average
             self.model.set_weights(model.get_weights())
             self.epoch += 1
-            row = {"stage": title, "epoch": self.epoch, **losses, **self._judge(validation)}
+            row = {"stage": stage.name, "epoch": self.epoch, **losses, **self._judge(validation)}
             row["seconds"] = round(time.monotonic() - began, 1)
             self.rows.append(row)
             self._tell(row, stage)
             arrays = {"weights": self.model.get_weights(), "average": self.average, **stepper.state()}
-            if self.config.soup > 1:
-                arrays |= {"start": self.start, "soup": self.soup}
             state = State(self.stage, self.epoch, self.rows, arrays, self.shape.hidden)
             save_state(self.out / "state.npz", state, self.fingerprint)
             write_log(self.out / "log.csv", self.rows)
         self.stage, self.epoch = number + 1, 0
         self.model.set_weights(self.average)
-        if again >= 0 and self.config.soup > 1:
-            self.soup = [a + b for a, b in zip(self.soup, self.average, strict=True)] if self.soup else self.average
 
     def _prune(self, stage: Stage, spec: InputSpec, images: NDArray[np.uint8], validation: Validation) -> None:
         """Take out the channels that the stage can do without, measured on films spread over all."""
@@ -313,8 +317,6 @@ class _Fitting:
         """Keep the averaged weights, fit decode on val, measure there, draw the curves."""
         from edge_pneumo.train.curves import draw_curves
 
-        if self.soup:
-            self.average = [w / self.config.soup for w in self.soup]
         self.model.set_weights(self.average)
         model = build_detector(replace(self.shape, findings=0))
         copy_by_name(self.model, model)

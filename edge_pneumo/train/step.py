@@ -8,7 +8,7 @@ batch norm of Xie et al., "Adversarial Examples Improve Image Recognition", CVPR
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from edge_pneumo.train.config import Stage, TrainConfig
 from edge_pneumo.train.feed import Batch
 from edge_pneumo.train.losses import detection_loss
+from edge_pneumo.train.teach import lessons, taught_loss
 from edge_pneumo.train.weights import HEAD
 
 
@@ -24,12 +25,13 @@ class Stepper:
     """Steps a model through a stage and keeps the exponential average of its weights (Polyak averaging)."""
 
     def __init__(
-        self, model: Any, stage: Stage, config: TrainConfig, stride: int, total_steps: int, warmup_steps: float
-    ) -> None:
+        self, model: Any, stage: Stage, config: TrainConfig, stride: int, total_steps: int, warmup_steps: float,
+        teachers: Sequence[Any] = (),
+    ) -> None:  # fmt: skip
         import tensorflow as tf
         import tf_keras
 
-        self.model, self.config = model, config
+        self.model, self.config, self.teachers = model, config, teachers
         self.average = [np.array(w) for w in model.get_weights()]
         frozen = ("stem", *(f"block{n}_" for n in range(stage.freeze_blocks))) if stage.freeze_blocks else ()
         for layer in model.layers:
@@ -51,9 +53,14 @@ class Stepper:
         import tensorflow as tf
 
         before = [tf.identity(v) for v in self.moving] if apart else []
+        lesson = lessons(self.teachers, images) if self.teachers else None
         with tf.GradientTape() as tape:
             outputs = self.model(images, training=True)
             terms = detection_loss(outputs, targets, self.stride, self.config.loss)
+            if lesson is not None:
+                weights = self.config.loss
+                for name, term in taught_loss(outputs, lesson).items():
+                    terms[name] = (1 - weights.taught) * terms[name] + weights.taught * getattr(weights, name) * term
             loss = tf.add_n(list(terms.values()))
         variables = [v for group, _ in self.groups for v in group]
         gradients = tape.gradient(loss, variables)

@@ -215,6 +215,11 @@ def test_the_card_says_how_many_channels_were_taken_out():
     assert "taken out" not in model_card({**METADATA, "training": {**training, "hidden": []}})
 
 
+def test_the_card_says_how_many_taught_the_detector():
+    assert "taught by 2 of other seeds" in model_card({**METADATA, "training": {"alpha": 0.35, "teachers": 2}})
+    assert "taught" not in model_card({**METADATA, "training": {"alpha": 0.35, "teachers": 0}})
+
+
 LAYER = {
     "name": "a<b", "kind": "CONV_2D", "node": "n", "snr_db": 9.0, "final_snr_db": 3.0, "share": 0.9,
     "weight_spread": 120.0, "weights": 9,

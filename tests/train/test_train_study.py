@@ -14,8 +14,6 @@ import pytest
 
 from edge_pneumo.errors import UsageFault
 from edge_pneumo.train.config import preset
-from edge_pneumo.train.data.index import load_dataset
-from edge_pneumo.train.data.phantom import make_phantom
 from edge_pneumo.train.study import Films, Variant, _share, folded, read_study, run_study, to_markdown
 from edge_pneumo.train.study_jobs import run_at_once
 
@@ -36,13 +34,6 @@ share = 0.5
 recipe = { size_px = 64, alpha = 0.35, head_channels = 16 }
 stage = { epochs = 1, batch_size = 32 }
 """
-
-
-@pytest.fixture(scope="module")
-def films(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("films")
-    make_phantom(folder, 60, size_px=128)
-    return load_dataset(folder)
 
 
 def written(folder: Path, text: str) -> Path:
