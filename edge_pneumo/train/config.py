@@ -39,6 +39,7 @@ class Stage:
     labelled_repeat : how often a film with true boxes is seen for each time that a weak film is seen.
     apart : lung-masked films come in batches of their own, which leave batch norm's statistics alone (see step.py).
     prune : share of each block's variance that may go when channels are taken out before this stage (see prune.py).
+    pupil : a stage of the detector that is kept alone; its teachers, where it has any, are not put through it.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Stage:
     labelled_repeat: int = 1
     apart: bool = False
     prune: float = 0.0
+    pupil: bool = False
 
     def __post_init__(self) -> None:
         where = f"stage {self.name}"
@@ -151,6 +153,8 @@ class TrainConfig:
             _expect(0 <= getattr(self, name) < 1, where, name, "0 or more and below 1", getattr(self, name))
         _expect(0 <= self.seed < 2**32, where, "seed", "0 to 4294967295", self.seed)
         _expect(len(self.stages) > 0, where, "stages", "one or more", "none")
+        alone = self.teachers > 0 and all(stage.pupil for stage in self.stages)
+        _expect(not alone, where, "a stage", "that teachers are put through", "none but the pupil's")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as config.json keeps it."""

@@ -21,9 +21,11 @@ SEEDS_APART = 1000
 
 
 def teacher_recipes(config: TrainConfig) -> list[TrainConfig]:
-    """How the teachers of a detector are trained: as it is, but untaught and from other seeds."""
+    """How the teachers of a detector are trained: as it is, but untaught, from other seeds, and without the stages that
+    are for the pupil alone."""
+    stages = tuple(stage for stage in config.stages if not stage.pupil)
     return [
-        replace(config, teachers=0, seed=(config.seed + SEEDS_APART * number) % 2**32)
+        replace(config, teachers=0, seed=(config.seed + SEEDS_APART * number) % 2**32, stages=stages)
         for number in range(1, config.teachers + 1)
     ]
 

@@ -25,8 +25,18 @@ def test_teachers_are_untaught_and_of_seeds_that_no_other_detector_has():
     assert teacher_recipes(preset("quick")) == []
 
 
+def test_what_is_for_the_pupil_alone_teachers_are_spared():
+    stages = (TINY.stages[0], Stage("last", pupil=True))
+    assert [one.stages for one in teacher_recipes(replace(TINY, stages=stages))] == [TINY.stages] * 2
+
+
 @pytest.mark.parametrize(
-    ("fields", "match"), [({"teachers": -1}, "teachers 0 or more"), ({"loss": {"taught": 1.5}}, "taught at most 1")]
+    ("fields", "match"),
+    [
+        ({"teachers": -1}, "teachers 0 or more"),
+        ({"loss": {"taught": 1.5}}, "taught at most 1"),
+        ({"teachers": 1, "stages": [{"name": "a", "pupil": True}]}, "none but the pupil's"),
+    ],
 )
 def test_what_makes_no_sense_is_refused(fields, match):
     with pytest.raises(UsageFault, match=match):
