@@ -102,7 +102,7 @@ def test_a_stage_that_takes_channels_out_also_resumes_and_is_trained_on(films, e
     config = replace(TINY, stages=(first, replace(first, name="joint", epochs=2, prune=0.2)))
 
     def cut(sentence: str) -> None:
-        if sentence.startswith("joint 1/2"):
+        if sentence.startswith("joint 2/2"):
             raise PowerCut
 
     said = go(films, tmp_path / "whole", config)

@@ -55,8 +55,9 @@ def test_a_variant_changes_only_what_it_names():
 
 
 def test_a_recipe_of_masked_films_alone_cannot_go_on_from_a_run_that_has_seen_them():
+    both = {"stages": [{"name": "both", "films": "mixed"}]}
     with pytest.raises(UsageFault, match="there is none to go on with"):
-        Variant("x").config(preset("default"), 0, True)
+        Variant("x", recipe=both).config(preset("default"), 0, True)
 
 
 @pytest.mark.parametrize(
