@@ -27,16 +27,6 @@ class PowerCut(BaseException):
     """What ends a run between two epochs, as far as the run can tell."""
 
 
-@pytest.fixture(scope="module")
-def films(tmp_path_factory):
-    from edge_pneumo.train.data.index import load_dataset
-    from edge_pneumo.train.data.phantom import make_phantom
-
-    folder = tmp_path_factory.mktemp("films")
-    make_phantom(folder, 60, size_px=128)
-    return load_dataset(folder)
-
-
 def go(films, out, config=TINY, **options):
     from edge_pneumo.train.fit import train_detector
 
