@@ -37,7 +37,11 @@ def run_at_once(calls: Sequence[tuple[str, Call]], jobs: int) -> None:
 
 
 def _call(title: str, call: Call) -> None:
-    call(lambda sentence: print(f"[{title}] {sentence}", file=sys.stderr, flush=True))
+    def say(sentence: str) -> None:
+        sys.stderr.write(f"[{title}] {sentence}\n")  # at once: print writes the line's end apart, and runs would mix
+        sys.stderr.flush()
+
+    call(say)
 
 
 def _share_cores(jobs: int) -> None:
