@@ -102,10 +102,10 @@ def main(args: list[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG):
+            from edge_pneumo.edge_runtime.files import advice
+
             where = f" ({error.filename})" if error.filename else ""
-            click.echo(
-                f"edge-pneumo: cannot write{where}: {error.strerror}. Free space or choose another place.", err=True
-            )
+            click.echo(f"edge-pneumo: cannot write{where}: {error.strerror}. {advice(error)}", err=True)
             sys.exit(3)
         raise
 

@@ -35,7 +35,7 @@ Examples:
     "--masked",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Lung-masked films for presets with a `masked` stage. May be given again.",
+    help="Lung-masked films for presets with a `masked` or `mixed` stage. May be given again.",
 )
 @click.option("--preset", type=click.Choice(PRESET_NAMES), help="A recipe; `quick` takes minutes.  [default: quick]")
 @click.option(

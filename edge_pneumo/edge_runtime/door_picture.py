@@ -35,7 +35,8 @@ CUT_SHARE, DOUBT_CUT_SHARE = 0.30, 0.15
 FLAT = 4
 """Grey levels within which a row or column counts as a single grey."""
 PAPER_SHARE = 0.60
-"""Share of (nearly) white that makes a page of a picture that is no chest."""
+"""Share of (nearly) white, within any borders, that makes a page of a picture that is no chest; one film of RSNA's has
+more, so that a picture that is one gets a warning."""
 REFUSE_LIKENESS, DOUBT_LIKENESS = 0.20, 0.35
 REFUSE_LIKENESS_STATED = -0.40
 """Where the header says "chest" and "AP" or "PA", a badly exposed or collimated film is likelier than a wrong header: a
@@ -104,7 +105,9 @@ def look(picture: Picture) -> Look:
     """Measure a picture; about a fifth of a millisecond, whatever its size."""
     step = max(1, min(picture.pixels.shape) // SAMPLE_SIDE)
     sample = np.ascontiguousarray(picture.pixels[::step, ::step])
-    tiny = shrink(sample)
+    bands = _bands(sample)
+    inner = _within(sample, bands)
+    tiny = shrink(inner)
     likeness, upright, turned = compare(tiny)
     ordered = np.sort(tiny, axis=None)
     return Look(
@@ -113,8 +116,8 @@ def look(picture: Picture) -> Look:
         turned=turned,
         span=float(ordered[-3]) - float(ordered[2]),
         coloured=0.0 if picture.colours is None else _coloured_share(picture.colours),
-        white=np.count_nonzero(sample > 235) / sample.size,
-        cut=_cut_share(sample),
+        white=np.count_nonzero(inner > 235) / inner.size,
+        cut=_cut_share(bands, sample.shape),
     )
 
 
@@ -168,6 +171,8 @@ def judge(seen: Look, polarity_stated: bool, frontal_stated: bool = False) -> tu
         return None, f"hardly looks like a frontal chest film (likeness {seen.likeness:.2f}); check that it is one"
     if seen.cut > DOUBT_CUT_SHARE:
         return None, f"{seen.cut:.0%} of it, at one edge, is a single grey; check that the lungs are whole"
+    if seen.white > PAPER_SHARE:
+        return None, "is white for the most part: a page of paper, or a washed-out film"
     if seen.coloured > DOUBT_COLOURED:
         return None, "has coloured marks on it"
     return None, ""
@@ -177,15 +182,29 @@ def _coloured_share(colours: NDArray[np.uint8]) -> float:
     return float(np.mean(np.ptp(colours, axis=2) >= COLOURED))
 
 
-def _cut_share(sample: NDArray[np.uint8]) -> float:
-    """The largest band of a single grey at one edge, less the band at the opposite edge (padding has both)."""
-    worst = 0.0
+def _bands(sample: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+    """Rows at the top and at the bottom, columns at the left and at the right that are a single grey each."""
+    found = [0, 0, 0, 0]
     for axis, edges in ((1, (sample[0], sample[-1])), (0, (sample[:, 0], sample[:, -1]))):
         if all(max(edge) - min(edge) > FLAT for edge in map(bytes, edges)):  # no band at either edge, as on most films
             continue
         varied = np.flatnonzero(sample.max(axis=axis) - sample.min(axis=axis) > FLAT)
         if varied.size:
-            count = sample.shape[1 - axis]
-            before, after = int(varied[0]), count - 1 - int(varied[-1])
-            worst = max(worst, abs(before - after) / count)
-    return worst
+            first = 0 if axis == 1 else 2
+            found[first], found[first + 1] = int(varied[0]), sample.shape[1 - axis] - 1 - int(varied[-1])
+    return found[0], found[1], found[2], found[3]
+
+
+def _within(sample: NDArray[np.uint8], bands: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+    """The picture without its bands: collimators and padding must not make it look like something else."""
+    if not any(bands):
+        return sample
+    top, bottom, left, right = bands
+    rows, columns = sample.shape
+    return np.ascontiguousarray(sample[top : rows - bottom, left : columns - right])
+
+
+def _cut_share(bands: tuple[int, int, int, int], shape: tuple[int, ...]) -> float:
+    """The largest band of a single grey at one edge, less the band at the opposite edge (padding has both)."""
+    top, bottom, left, right = bands
+    return max(abs(top - bottom) / shape[0], abs(left - right) / shape[1])

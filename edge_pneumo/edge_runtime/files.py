@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -49,12 +50,16 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO]:
         Path(temporary).replace(path)
         temporary = None
     except OSError as error:
-        raise WriteFailed(
-            f"cannot write {path}: {error.strerror or error}. Free space or choose another place."
-        ) from error
+        raise WriteFailed(f"cannot write {path}: {error.strerror or error}. {advice(error)}") from error
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+def advice(error: OSError) -> str:
+    """What may help where something could not be written."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return "Free space or choose another place." if full else "Choose another place."
 
 
 def is_special(path: Path) -> bool:

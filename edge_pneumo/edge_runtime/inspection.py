@@ -14,7 +14,7 @@ from edge_pneumo.errors import ModelFileError
 FROM_METADATA = (
     *("name", "version", "created", "precision", "input", "outputs", "decode", "labels", "operating_points"),
     *("default_operating_point", "training_data", "calibration", "gate", "metrics", "licence", "intended_use"),
-    "toolchain",
+    *("toolchain", "tuned"),
 )
 
 
@@ -111,8 +111,10 @@ def to_text(report: dict[str, Any]) -> str:
     if report["signature"]:
         checked = "checked" if report["signature"]["checked"] else "NOT checked: give --require-signature KEY.pub"
         lines.append(("signature", f"key id {report['signature']['key_id']}, {checked}"))
-    for key in ("training_data", "calibration", "gate", "metrics", "licence", "intended_use"):
+    for key in ("training_data", "calibration", "gate", "metrics", "tuned", "licence", "intended_use"):
         lines.append((key.replace("_", " "), _short(report[key])))
+    if report["tuned"]:
+        lines.append(("", "gate and metrics are those from before it was tuned; --card has those of after"))
     width = max(len(label) for label, _ in lines)
     return "\n".join(f"{label:<{width}}  {value}" for label, value in lines if value not in (None, "", {}))
 

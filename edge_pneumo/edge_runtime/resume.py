@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from edge_pneumo.edge_runtime.files import atomic_write, is_special
+from edge_pneumo.edge_runtime.files import advice, atomic_write, is_special
 from edge_pneumo.errors import DataError, UsageFault, WriteFailed
 
 
@@ -160,6 +160,4 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise WriteFailed(
-            f"cannot write {path}: {error.strerror or error}. Free space or choose another place."
-        ) from error
+        raise WriteFailed(f"cannot write {path}: {error.strerror or error}. {advice(error)}") from error

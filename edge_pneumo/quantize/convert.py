@@ -18,8 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from edge_pneumo.benchmarks.metrics import evaluate
+from edge_pneumo.benchmarks.metrics.candidates import candidate_spec
 from edge_pneumo.edge_runtime.bundle import Bundle, open_bundle, write_bundle
-from edge_pneumo.edge_runtime.decode import RawOutputs
+from edge_pneumo.edge_runtime.decode import RawOutputs, decode
 from edge_pneumo.edge_runtime.engine import open_engine
 from edge_pneumo.edge_runtime.files import check_writable
 from edge_pneumo.edge_runtime.flatbuffer import read_graph
@@ -38,6 +40,7 @@ from edge_pneumo.quantize.repair import repair_int8
 from edge_pneumo.quantize.rounded_model import ROUNDING_FILMS, rounded_copy
 from edge_pneumo.quantize.rounding import FloatNetwork, round_weights
 from edge_pneumo.train.data.film import DataSet
+from edge_pneumo.train.half import default_run_path
 from edge_pneumo.train.run import TrainedRun, load_run, read_json
 
 EXPLAINED_FILMS = 4
@@ -144,8 +147,8 @@ def convert_run(
     options = replace(options or ConvertOptions(), precision=precision)
     out_path = Path(out_path)
     check_writable(out_path)
-    studies = [short_study(path) for path in options.studies]
     run = _checked_run(load_run(run) if isinstance(run, str | Path) else run, options)
+    studies = [short_study(path) for path in options.studies] or _studies_of_default(run)
     spec = run.input_spec
 
     say(f"reading films: calibration from '{dataset.root}', judged on split '{options.split}'")
@@ -174,12 +177,11 @@ def convert_run(
     calibration |= {"method": candidate.method, "seed": options.seed, "compared": compared}
     if candidate.ranges is not None or precision in ("int16x8", "dynamic"):
         calibration["rounding"] = options.rounding
-    measured = run.path / "metrics.json"
     metadata = describe_model(
         run,
         name=options.name,
         precision=precision,
-        metrics=short_metrics(read_json(measured)) if measured.is_file() else {},
+        metrics=workshop.measure(candidate.tflite),
         calibration=calibration,
         gate=gate,
         studies=studies,
@@ -246,6 +248,25 @@ class _Workshop:
         return run_gate(
             self.reference, answers, self.proof, self.run.decode_spec, o.limits, bootstrap=o.bootstrap, seed=o.seed
         )
+
+    def measure(self, tflite: bytes) -> dict[str, Any]:
+        """The evaluator's figures of a network on the films of the proof; where these have no labels, those that
+        training left of the float model."""
+        if not self.proof.labelled:
+            measured = self.run.path / "metrics.json"
+            return short_metrics(read_json(measured)) | {"of": "float"} if measured.is_file() else {}
+        engine = open_engine(tflite, spec=self.run.input_spec, backend="cpu")
+        answers, spec, proof = engine_outputs(engine, self.proof.images), self.run.decode_spec, self.proof
+        shown, candidates = (
+            [decode(raw, one, where) for raw, where in zip(answers, proof.geometry, strict=True)]
+            for one in (spec, candidate_spec(spec))
+        )
+        figures = evaluate(
+            proof.films, shown, candidates=candidates, operating_points=spec.operating_points,
+            model={"kind": self.options.precision}, data={"split": self.options.split},
+            bootstrap=self.options.bootstrap, seed=self.options.seed,
+        )  # fmt: skip
+        return short_metrics(figures) | {"of": self.options.precision}
 
     def _candidates(self) -> Iterator[Candidate]:
         model, spec, precision = self.run.model, self.run.input_spec, self.options.precision
@@ -346,6 +367,13 @@ def _checked_run(run: Any, options: ConvertOptions) -> TrainedRun:
             "--repair works layer by layer on post-training int8; convert the float run at --precision int8"
         )
     return run
+
+
+def _studies_of_default(run: TrainedRun) -> list[dict[str, Any]]:
+    """What the embedded model's card tells of studies, where its own network is converted once more."""
+    if run.path.resolve() != default_run_path().resolve():
+        return []
+    return open_bundle("default").metadata.get("studies", [])
 
 
 def _float_reference(run: TrainedRun) -> Any:

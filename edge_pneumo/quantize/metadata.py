@@ -66,7 +66,7 @@ def short_metrics(metrics: dict[str, Any]) -> dict[str, Any]:
     wanted = (
         "n", "positives", "auc", "average_precision", "sensitivity", "specificity", "precision", "f1", "accuracy",
         "rsna_score", "ap50", "mean_iou", "ece", "froc_sensitivity", "confusion", "threshold", "subgroups", "data",
-        "operating_points", "by_class",
+        "operating_points", "by_class", "of",
     )  # fmt: skip
     short = {key: metrics[key] for key in wanted if key in metrics}
     return short | {"reliability": metrics.get("curves", {}).get("reliability", [])}

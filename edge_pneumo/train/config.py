@@ -11,6 +11,9 @@ from typing import Any, get_type_hints
 from edge_pneumo.errors import UsageFault
 
 FILMS = ("all", "masked", "mixed")
+LARGEST_PX = 2048
+"""Input side from which on a slip of the finger is likelier than a wish; the challenge's films have 1024."""
+
 PRESETS = ("quick", "default", "rsna", "demo")
 
 
@@ -20,7 +23,8 @@ def _expect(holds: bool, where: str, name: str, expected: str, found: object) ->
 
 
 def _expect_size(size_px: int, where: str) -> None:
-    _expect(size_px >= 32 and size_px % 32 == 0, where, "size_px", "a multiple of 32", size_px)
+    fits = 32 <= size_px <= LARGEST_PX and size_px % 32 == 0
+    _expect(fits, where, "size_px", f"a multiple of 32, at most {LARGEST_PX}", size_px)
 
 
 @dataclass(frozen=True)

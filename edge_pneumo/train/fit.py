@@ -20,10 +20,11 @@ from edge_pneumo.edge_runtime.files import atomic_write
 from edge_pneumo.edge_runtime.preprocess import Geometry, InputSpec
 from edge_pneumo.errors import DataError, UsageFault
 from edge_pneumo.train.config import Stage, TrainConfig
+from edge_pneumo.train.data.seen import film_marks
 from edge_pneumo.train.detector import DetectorConfig, build_detector
 from edge_pneumo.train.feed import FilmSource, TrainingSet, one_epoch
 from edge_pneumo.train.labels import AUXILIARY, FINDINGS, film_label, of_class
-from edge_pneumo.train.resume import State, load_state, save_state
+from edge_pneumo.train.resume import TEACHER, State, check_directory, load_state, nothing_left, save_state
 from edge_pneumo.train.run import raw_outputs, require_tensorflow, save_weights, write_decode, write_json
 from edge_pneumo.train.teach import load_teachers, teacher_recipes
 from edge_pneumo.train.weights import hidden_of_start, load_start, settle_batch_norm
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 STRIDE = 16
 PRUNE_FILMS = 128
-TEACHER = "teacher"
 Say = Callable[[str], None]
 
 
@@ -64,14 +64,26 @@ def train_detector(
     ------
     UsageFault, DataError, MissingExtra
     """
+    from edge_pneumo.train.masked import check_masked
+
     out = Path(out)
-    _check_directory(out, resume)
+    check_directory(out, resume)
+    check_masked(masked)
     if not masked and all(stage.films == "masked" for stage in config.stages):
         raise UsageFault(f"every stage of the recipe {config.name} needs lung-masked films; give --masked DIR")
     if resume and (out / "model.weights.h5").exists() and not (out / "state.npz").exists():
         say(f"{out} is finished already")
         return out
     require_tensorflow()
+    with nothing_left(out):
+        _train(config, data, out, extra, masked, weights, resume, cache_dir, say)
+    return out
+
+
+def _train(
+    config: TrainConfig, data: DataSet, out: Path, extra: Sequence[DataSet], masked: Sequence[Path],
+    weights: str | Path | None, resume: bool, cache_dir: Path | None, say: Say,
+) -> None:  # fmt: skip
     import tensorflow as tf
 
     places = [out / f"{TEACHER}{number}" for number in range(1, config.teachers + 1)]
@@ -96,7 +108,10 @@ def train_detector(
     record = {
         "kind": "detector", "train": config.to_dict(), "findings": findings, "start": start, "version": __version__,
         "input": {"size_px": spec.size_px, "fill": spec.fill, "scale": spec.scale, "zero_point": spec.zero_point},
-        "data": {"split_hash": data.split_hash, "train": len(train), "weak": len(weak), "masked_folders": len(masked)},
+        "data": {
+            "split_hash": data.split_hash, "train": len(train), "weak": len(weak), "masked_folders": len(masked),
+            "marks": {name: film_marks(films) for name, films in (("train", train), ("val", data.split("val")))},
+        },
         "toolchain": {"tensorflow": tf.__version__, "numpy": np.__version__}, "hidden": shape.hidden,
     }  # fmt: skip
     fingerprint = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
@@ -105,6 +120,8 @@ def train_detector(
     if resume and (out / "state.npz").exists():
         fitting.restore(load_state(out / "state.npz", fingerprint))
     else:
+        if resume:
+            say("nothing to go on from: beginning with the first epoch")
         write_json(out / "config.json", record)
     films, shown = None, None
     for number, stage in enumerate(config.stages):
@@ -114,6 +131,8 @@ def train_detector(
             say(f"stage {stage.name} left out: no --masked folder was given")
             fitting.stage = number + 1
             continue
+        if stage.films == "mixed" and not masked:
+            say(f"stage {stage.name}: no --masked folder was given, so it shows whole films alone")
         if films is None or shown is not stage:
             judged = {film.group for film in validation.films if film.group}
             films, shown = _films_of_stage(stage, config, train.films, weak, masked, judged, cache_dir, say), stage
@@ -121,7 +140,6 @@ def train_detector(
             settle_batch_norm(model, spec_of(stage, config).normalise(films.sources[0].images[:128]))
         fitting.run_stage(number, stage, films, validation)
     fitting.finish(validation, record)
-    return out
 
 
 def _signed(name: str, say: Say) -> Say:
@@ -166,14 +184,6 @@ def load_validation(data: DataSet, spec: InputSpec, cache_dir: Path | None, say:
     if len({film.label for film in films}) < 2:
         raise DataError("the val split needs readable films with and without opacities: check splits.csv")
     return Validation(films, images, geometries)
-
-
-def _check_directory(out: Path, resume: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise UsageFault(f"{out} is a file; --out names a directory")
-    started = any((out / name).exists() for name in ("config.json", "state.npz", f"{TEACHER}1"))
-    if started and not resume:
-        raise UsageFault(f"{out} holds a run already; go on with --resume, or give another --out")
 
 
 def _films_of_stage(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,8 @@ from edge_pneumo.edge_runtime.files import atomic_write
 from edge_pneumo.edge_runtime.predict import Detector
 from edge_pneumo.edge_runtime.result import box_to_dict
 from edge_pneumo.errors import DataError, FilmRefused, UsageFault
-from edge_pneumo.train.data.index import load_dataset
+from edge_pneumo.train.data.index import DataSet, load_dataset
+from edge_pneumo.train.data.seen import count_met
 from edge_pneumo.train.run import load_run
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class Model:
     operating_points : name -> threshold on the probability.
     default_point : the name that counts when none is asked for.
     trained_on : hash of the data set and splits that it was trained on; None when not known.
+    met : marks (see data/seen.py) of the films that it was "trained" on and its thresholds were "chosen" or "tuned" on,
+        where known.
     answer : films -> answers, in order.
     """
 
@@ -56,6 +59,7 @@ class Model:
     default_point: str
     trained_on: str | None
     source: Any
+    met: dict[str, str] = field(default_factory=dict)
 
     def answers(self, films: Sequence[Film], jobs: int | None = None) -> Iterator[Answer]:
         """One finding or refusal for each film, in order, made at the default operating point."""
@@ -97,7 +101,8 @@ def open_model(model: str | Path) -> Model:
         if weights.is_file():
             facts["sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
         trained_on = run.config.get("data", {}).get("split_hash")
-        return Model(facts, dict(spec.operating_points), spec.default_operating_point, trained_on, run)
+        met = _met(run.config.get("data", {}))
+        return Model(facts, dict(spec.operating_points), spec.default_operating_point, trained_on, run, met)
     if model != "default" and not path.exists():
         raise UsageFault(
             f"no model at {path}. Give `default`, a .tflite made by `edge-pneumo convert`, or a run directory made by"
@@ -107,8 +112,19 @@ def open_model(model: str | Path) -> Model:
     bundle, spec = detector.bundle, detector.decode_spec
     facts = {"name": bundle.name, "version": bundle.version, "kind": "tflite", "sha256": bundle.sha256}
     facts |= {"precision": bundle.metadata.get("precision"), "path": str(model)}
-    trained_on = (bundle.metadata.get("training_data") or {}).get("split_hash")
-    return Model(facts, dict(spec.operating_points), spec.default_operating_point, trained_on, detector)
+    data, tuned = bundle.metadata.get("training_data") or {}, bundle.metadata.get("tuned") or {}
+    met = _met(data, tuned.get("data", {}))
+    return Model(
+        facts, dict(spec.operating_points), spec.default_operating_point, data.get("split_hash"), detector, met
+    )
+
+
+def _met(data: dict[str, Any], tuned: dict[str, Any] | None = None) -> dict[str, str]:
+    """Marks of the films a model has met. Thresholds that were tuned are no longer those chosen on `val`."""
+    marks = data.get("marks") or {}
+    if tuned:
+        return {"trained": marks.get("train", ""), "tuned": (tuned.get("marks") or {}).get("tuned", "")}
+    return {"trained": marks.get("train", ""), "chosen": marks.get("val", "")}
 
 
 def judge(
@@ -165,12 +181,30 @@ def judge(
         candidates=[candidate for _, candidate in pairs],
     )
     result["warnings"] += [f"{data}: {text}" for text in dataset.warnings]
-    seen = sum(film.split == "train" for film in chosen)
-    if seen and opened.trained_on == dataset.split_hash:
-        result["warnings"].append(
-            f"The model was trained on {seen} of these {len(chosen)} films: the figures flatter it. Use --split val."
-        )
+    if drawn := dataset.split_warning(split):
+        result["warnings"].append(drawn)
+    result["warnings"] += _met_before(opened, chosen, dataset.split_hash)
     return Judged(result, chosen.films, answers)
+
+
+def _met_before(model: Model, chosen: DataSet, split_hash: str) -> list[str]:
+    """Sentences about films that are no honest test, since the model has met them."""
+    trained = count_met(chosen, model.met.get("trained", ""))
+    if not trained and model.trained_on == split_hash:  # an older file, without marks
+        trained = sum(film.split == "train" for film in chosen)
+    lines = []
+    if trained:
+        lines.append(
+            f"The model was trained on {trained} of these {len(chosen)} films: the figures flatter it. Judge it on "
+            "films that it has not met (--split val, where these are split as they were)."
+        )
+    for deed in ("chosen", "tuned"):
+        if met := count_met(chosen, model.met.get(deed, "")):
+            lines.append(
+                f"The model's thresholds were {deed} on {met} of these {len(chosen)} films, which flatters everything "
+                "but AUC and average precision."
+            )
+    return lines
 
 
 def write_predictions(path: str | Path, judged: Judged) -> None:

@@ -75,6 +75,23 @@ def _may_be_opaque(finding: str) -> bool:
     return OPACITY_GIVEN.get(finding, 0.0) > 0.3
 
 
+def check_masked(folders: Sequence[Path]) -> None:
+    """Find out before TensorFlow is loaded that a folder is not one of lung-masked films.
+
+    Raises
+    ------
+    DataError : it is not there, is a file, or lacks a table; the message says which.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            raise DataError(f"--masked {folder}: {'a file, not a folder' if folder.exists() else 'no such folder'}")
+        if not (folder / "index.csv").is_file():
+            raise DataError(
+                f"--masked {folder}: no index.csv (patientId, class; nih_patient and view where known) in it"
+            )
+        _labels_file(folder)
+
+
 def load_masked(
     folders: Sequence[Path], spec: InputSpec, surroundings: Surroundings,
     say: Callable[[str], None], *, without: Collection[str] = (), apart: bool = False,
@@ -177,7 +194,7 @@ def _labels_file(folder: Path) -> Path:
     for place in places:
         if place.is_file():
             return place
-    raise DataError(f"{folder}: no labels; looked for {', '.join(str(p) for p in places)}")
+    raise DataError(f"{folder}: no table of boxes; looked for {', '.join(str(p) for p in places)}")
 
 
 def _rows(table: Path, required: Sequence[str], optional: Sequence[str] = ()) -> list[list[str]]:

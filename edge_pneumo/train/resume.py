@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,10 @@ from numpy.typing import NDArray
 
 from edge_pneumo.edge_runtime.files import atomic_write
 from edge_pneumo.errors import DataError, UsageFault
+
+TEACHER = "teacher"
+KEPT = ("state.npz", "model.weights.h5", f"{TEACHER}1")
+"""What is worth going on from."""
 
 
 @dataclass(frozen=True)
@@ -62,3 +68,26 @@ def load_state(path: Path, fingerprint: str) -> State:
             "resume with the options of that run, or train into another --out"
         )
     return State(header["stage"], header["epoch"], header["rows"], arrays, tuple(header["hidden"]))
+
+
+def check_directory(out: Path, resume: bool) -> None:
+    """UsageFault where `out` is a file, or holds a run that nobody asked to go on with."""
+    if out.exists() and not out.is_dir():
+        raise UsageFault(f"{out} is a file; --out names a directory")
+    started = any((out / name).exists() for name in ("config.json", *KEPT))
+    if started and not resume:
+        raise UsageFault(f"{out} holds a run already; go on with --resume, or give another --out")
+
+
+@contextmanager
+def nothing_left(out: Path) -> Iterator[None]:
+    """A run that ends before its first epoch did leaves nothing that would stop the mended command."""
+    made = not out.exists()
+    try:
+        yield
+    except BaseException:
+        if not any((out / name).exists() for name in KEPT):
+            (out / "config.json").unlink(missing_ok=True)
+            if made and out.is_dir() and not any(out.iterdir()):
+                out.rmdir()
+        raise

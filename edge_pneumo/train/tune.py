@@ -20,10 +20,12 @@ from edge_pneumo.benchmarks.metrics.bootstrap import interval, patient_weights
 from edge_pneumo.benchmarks.operating import choose_box_threshold, choose_operating_points, recalibrate
 from edge_pneumo.edge_runtime.bundle import Bundle, describe_decode, write_bundle
 from edge_pneumo.edge_runtime.decode import DecodeSpec, RawOutputs, decode, film_probability
+from edge_pneumo.edge_runtime.files import check_writable
 from edge_pneumo.edge_runtime.predict import Detector
 from edge_pneumo.edge_runtime.preprocess import Geometry
 from edge_pneumo.errors import DataError, FilmRefused, UsageFault
 from edge_pneumo.train.data.index import load_dataset
+from edge_pneumo.train.data.seen import film_marks
 
 if TYPE_CHECKING:
     from edge_pneumo.train.data.film import Film
@@ -99,6 +101,7 @@ def tune(
     """
     if prevalence is not None and not 0 < prevalence < 1:
         raise UsageFault(f"the prevalence must lie between 0 and 1, found {prevalence}")
+    check_writable(Path(out))
     dataset = load_dataset(data)
     chosen = dataset if split is None else dataset.split(split)
     with Detector.open(model) as detector:
@@ -116,8 +119,9 @@ def tune(
         raise UsageFault(f"no operating point {after.default_operating_point!r}; choose one of: {known}")
     report = _report(before, after, seen, prevalence, bootstrap, seed)
     facts = {"films": len(seen.films), "positives": int(seen.labels.sum()), "patients": int(seen.group.max()) + 1}
+    marks = {"marks": {"tuned": film_marks(seen.films)}}
     facts |= {"split": split or "all", "split_hash": dataset.split_hash, "prevalence_assumed": prevalence}
-    made = _write(bundle, after, out, {"data": facts, **report})
+    made = _write(bundle, after, out, {"data": facts | marks, **report})
     return {
         "schema": 1,
         "model": {"name": bundle.name, "version": bundle.version, "sha256": bundle.sha256},
@@ -125,7 +129,7 @@ def tune(
         "data": facts | {"path": str(data)},
         "refused": refused,
         **report,
-        "warnings": _warnings(seen, after, refused),
+        "warnings": [*filter(None, [dataset.split_warning(split)]), *_warnings(seen, after, report, refused)],
     }
 
 
@@ -286,13 +290,26 @@ def _threshold_samples(spec: DecodeSpec, seen: Seen, prevalence: float | None, s
     return {name: np.array(values) for name, values in found.items()}
 
 
-def _warnings(seen: Seen, after: DecodeSpec, refused: int) -> list[str]:
+def _warnings(seen: Seen, after: DecodeSpec, report: dict[str, Any], refused: int) -> list[str]:
     positives = int(seen.labels.sum())
     negatives, lines = len(seen.labels) - positives, []
     if min(positives, negatives) < ENOUGH_FILMS:
         lines.append(
             f"Only {positives} films with and {negatives} without an opacity: thresholds may move as far as their"
             f" intervals say. {ENOUGH_FILMS} of each are a fair start."
+        )
+    before, now = (report["calibration"][name] for name in ("ece_before", "ece_after"))
+    if now is not None and now["value"] > before["value"]:
+        lines.append(
+            "On films that were left out of the fit probabilities are further off than before (calibration error"
+            f" {now['value']:.3f}, before {before['value']:.3f}): unless more films are labelled, the model as it was"
+            " may serve better."
+        )
+    useless = [name for name, row in report["operating_points"].items() if _no_better_than_chance(row)]
+    if useless:
+        lines.append(
+            f"At {', '.join(useless)} films with an opacity are called no more often than films without one: of no use"
+            " on these films."
         )
     boxed = sum(bool(film.boxes_xyxy) for film in seen.films)
     if boxed < LEAST_BOXED:
@@ -301,8 +318,14 @@ def _warnings(seen: Seen, after: DecodeSpec, refused: int) -> list[str]:
             " fitted, only moved along with the calibration."
         )
     if refused:
-        lines.append(f"{refused} films were refused and not used.")
+        lines.append(f"{refused} film{'s were' if refused > 1 else ' was'} refused and not used.")
     return lines
+
+
+def _no_better_than_chance(row: dict[str, Any]) -> bool:
+    """Youden's index, sensitivity + specificity - 1, of an operating point is not above 0."""
+    rates = [row[name]["value"] for name in ("sensitivity", "specificity")]
+    return None not in rates and sum(rates) <= 1
 
 
 def _write(bundle: Bundle, spec: DecodeSpec, out: str | Path, tuned: dict[str, Any]) -> Bundle:

@@ -79,6 +79,26 @@ def test_without_splits_csv_splits_are_made_and_stay_the_same(phantom: Path) -> 
     assert one.split_hash == two.split_hash
 
 
+def test_whoever_asks_for_a_split_that_was_drawn_is_told(phantom: Path) -> None:
+    brought = load_dataset(phantom)
+    assert brought.split_warning("val") is None
+    (phantom / SPLITS).unlink()
+    drawn = load_dataset(phantom)
+    assert "brings no splits: 'val' (2 films) was drawn" in (drawn.split_warning("val") or "")
+    assert drawn.split_warning(None) is None and drawn.split_warning("all") is None
+    with pytest.raises(DataError, match="drawn at random since it brings none"):
+        drawn.split("dev")
+
+
+def test_groups_may_be_left_out_of_splits_csv(phantom: Path) -> None:
+    """Then every film stands for a patient of its own."""
+    rows = [line.split(",") for line in (phantom / SPLITS).read_text().splitlines()]
+    (phantom / SPLITS).write_text("".join(f"{row[0]},{row[2]}\n" for row in rows))
+    films = load_dataset(phantom).films
+    assert all(film.group == film.film_id for film in films)
+    assert {film.film_id: film.split for film in films} == {row[0]: row[2] for row in rows[1:]}
+
+
 def test_split_names_what_there_is_when_asked_for_another(phantom_once: Path) -> None:
     dataset = load_dataset(phantom_once)
     assert len(dataset.split("all")) == 20
@@ -94,7 +114,7 @@ def test_split_names_what_there_is_when_asked_for_another(phantom_once: Path) ->
         (lambda d: (d / IMAGES).rename(d / "pictures"), r"no films in stage_2_train_images/"),
         (lambda d: edit(d / LABELS, "width", "breadth"), r"missing column width.*found patientId, x, y, breadth"),
         (lambda d: edit(d / CLASSES, "class", "kind"), r"stage_2_detailed_class_info.csv: missing column class"),
-        (lambda d: edit(d / SPLITS, "group", "who"), r"splits.csv: missing column group"),
+        (lambda d: edit(d / SPLITS, "split", "part"), r"splits.csv: missing column split"),
         (
             lambda d: edit(d / LABELS, first_box_row(d).split(",", 1)[1], "-40,10,50,50,1"),
             r"box-off-film: .*x=-40 y=10",

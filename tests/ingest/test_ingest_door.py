@@ -87,6 +87,15 @@ def test_the_chest_itself_passes():
     assert verdict(chest()) == "pass"
 
 
+@pytest.mark.parametrize("grey", [0, 255])
+@pytest.mark.parametrize("sides", [(0, 1, 0, 0), (1, 0, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1), (1, 1, 1, 1)])
+def test_borders_of_one_grey_do_not_make_a_chest_something_else(sides, grey):
+    """A quarter of the film's height at one end looked like an upside-down film; round about, like no chest."""
+    top, bottom, left, right = (side * len(chest()) // 4 for side in sides)
+    bordered = np.pad(chest(), ((top, bottom), (left, right)), constant_values=grey)
+    assert verdict(bordered) == ("pass" if sum(sides) == 4 else "warn")  # at one edge only: are the lungs whole?
+
+
 @pytest.mark.parametrize("kind", made_up())
 def test_made_up_pictures_hardly_pass(kind):
     answers = [verdict(p) for p in made_up()[kind]]

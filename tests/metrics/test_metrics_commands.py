@@ -186,7 +186,9 @@ def test_tune_writes_a_verified_model_that_says_what_it_is(run, films, tmp_path)
     assert any("Only" in warning for warning in result["warnings"])
     assert "film" not in json.dumps(made.metadata["tuned"]["from"])  # no film names in the model file
     code, text, _ = run("evaluate", out, "--data", films, "--format", "json", "--bootstrap", 0)
-    assert json.loads(text)["model"]["operating_point"] == "specific"
+    judged = json.loads(text)
+    assert judged["model"]["operating_point"] == "specific"
+    assert any("thresholds were tuned on 48 of these 48 films" in warning for warning in judged["warnings"])
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,11 @@ METADATA = {
     "metrics": {
         "n": 110, "positives": 44, "auc": {"value": 0.81, "low": 0.72, "high": 0.89},
         "rsna_score": {"value": None, "low": None, "high": None},
-        "subgroups": {"sex": {"F": {"n": 50, "auc": {"value": 0.8}}}},
+        "of": "int8",
+        "subgroups": {"sex": {"F": {
+            "n": 50, "auc": {"value": 0.8}, "sensitivity": {"value": 0.5, "low": 0.3, "high": 0.7}, "judged": False,
+            "warning": "sex F: sensitivity 0.50 against 0.90 on the other films",
+        }}},
         "operating_points": {"screening": {
             "threshold": 0.17, "sensitivity": {"value": 0.9, "low": 0.8, "high": 1.0}, "specificity": {"value": 0.4},
         }},
@@ -190,7 +194,9 @@ def test_the_card_says_what_must_be_said():
         "non-commercial",
         "Interim",
         "0.810 (0.720 to 0.890)",
-        "| sex F | 50 | 0.800 |",
+        "This file (int8) on the validation films (110 films, 44 with an opacity)",
+        "| sex F (too few to judge) | 50 | 0.800 | 0.500 (0.300 to 0.700) | - |",
+        "- A subgroup falls behind: sex F: sensitivity 0.50 against 0.90",
         "| screening | 0.170 | 0.900 (0.800 to 1.000) | 0.400 |",
         "| 0.0 to 0.1 | 12 | 0.06 | 0.25 | ##### |",
         "- Normal: 4 of 30 films called opacity",

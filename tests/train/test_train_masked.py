@@ -29,7 +29,7 @@ def masked(folder: Path):
 @pytest.mark.parametrize(
     ("labels", "index", "pictures", "message"),
     [
-        (None, INDEX, "ab", r"no labels; looked for"),
+        (None, INDEX, "ab", r"no table of boxes; looked for"),
         (LABELS.replace("width,", "w,"), INDEX, "ab", r"labels\.csv: missing column width"),
         (LABELS.replace("200", "wide"), INDEX, "ab", r"labels\.csv \(a\): expected numbers for the box"),
         (LABELS, None, "ab", r"index\.csv: cannot be read"),

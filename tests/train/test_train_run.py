@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,6 +55,59 @@ def test_a_run_holds_what_the_next_commands_need(run):
 
     raw = load_run(run).raw_outputs(np.zeros((1, 64, 64, 1), np.uint8))[0]
     assert raw.heat.shape == (4, 4)
+
+
+@pytest.mark.train
+def test_a_run_knows_the_films_it_has_met_however_few_of_them_it_is_shown(run, films):
+    from edge_pneumo.train.judge import judge
+
+    folder = Path(films.root)
+    few = folder.with_name("few")
+    shutil.copytree(folder, few)
+    kept = {film.film_id for film in [*films.split("train").films[:4], *films.split("val").films[:3]]}
+    for name in ("stage_2_train_labels.csv", "stage_2_detailed_class_info.csv"):
+        head, *rows = (few / name).read_text().splitlines()
+        (few / name).write_text("\n".join([head, *(row for row in rows if row.split(",")[0] in kept)]) + "\n")
+    (few / "splits.csv").unlink()
+    said = judge(run, few, bootstrap=0).result["warnings"]
+    assert any("was trained on 4 of these 7 films" in warning for warning in said)
+    assert any("thresholds were chosen on 3 of these 7 films" in warning for warning in said)
+    assert not any("brings no splits" in warning for warning in said)
+
+
+@pytest.mark.train
+def test_a_run_that_failed_before_its_first_epoch_is_out_of_the_way(films, eager, tmp_path):
+    """The mended command must not be told that a run is there already."""
+
+    def cut(sentence: str) -> None:
+        if sentence.startswith("detector:"):
+            raise PowerCut
+
+    for out in (tmp_path / "new", tmp_path / "there"):
+        if out.name == "there":
+            out.mkdir()
+        with pytest.raises(PowerCut):
+            go(films, out, say=cut)
+    assert [path.name for path in tmp_path.iterdir()] == ["there"] and not list((tmp_path / "there").iterdir())
+    taught = replace(TINY, teachers=1)
+    with pytest.raises(PowerCut):
+        go(films, tmp_path / "taught", taught, say=lambda s: cut(s.removeprefix("teacher1: ")))
+    assert not (tmp_path / "taught").exists()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda place: None, "no such folder"),
+        (lambda place: place.write_text("a"), "a file, not a folder"),
+        (lambda place: place.mkdir(), r"no index\.csv \(patientId, class"),
+    ],
+)
+def test_a_folder_that_holds_no_masked_films_is_told_before_anything_is_done(films, tmp_path, make, message):
+    make(tmp_path / "masked")
+    with pytest.raises(DataError, match=message):
+        go(films, tmp_path / "run", masked=[tmp_path / "masked"])
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.train
@@ -154,7 +208,7 @@ def test_a_full_disk_leaves_no_half_written_file(films, eager, tmp_path, monkeyp
     monkeypatch.setattr(resume.np, "savez", full)
     with pytest.raises(WriteFailed, match=r"state\.npz: No space left on device\. Free space"):
         go(films, tmp_path / "full")
-    assert [path.name for path in (tmp_path / "full").iterdir()] == ["config.json"]
+    assert not (tmp_path / "full").exists()  # not one epoch is worth keeping
 
 
 def test_what_cannot_work_is_said_before_anything_is_loaded(films, tmp_path):

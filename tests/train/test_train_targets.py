@@ -143,7 +143,7 @@ def test_a_recipe_with_an_unknown_field_names_it(tmp_path):
     [
         ('size_px = "big"', "size_px must be a whole number, found 'big'"),
         ("size_px = 64.5", "size_px must be a whole number, found 64.5"),
-        ("size_px = 50", "expected size_px a multiple of 32, found 50"),
+        ("size_px = 50", "expected size_px a multiple of 32, at most 2048, found 50"),
         ("alpha = 2", "expected alpha 0.35 to 1.0, found 2.0"),
         ("alpha = nan", "alpha must be a number, found nan"),
         ("interim = 1", "interim must be true or false, found 1"),

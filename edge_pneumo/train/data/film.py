@@ -102,12 +102,18 @@ class Reading:
 
 @dataclass(frozen=True)
 class DataSet:
-    """Films of one data set, ready to train or to judge on. Iterable; `len()` is the number of films."""
+    """Films of one data set, ready to train or to judge on. Iterable; `len()` is the number of films.
+
+    Attributes
+    ----------
+    made_splits : the data set brought no splits, so they were drawn (see `load_dataset`).
+    """
 
     films: tuple[Film, ...]
     root: str = ""
     layout: str = ""
     warnings: tuple[str, ...] = ()
+    made_splits: bool = False
 
     def __iter__(self) -> Iterator[Film]:
         return iter(self.films)
@@ -127,8 +133,20 @@ class DataSet:
         films = tuple(film for film in self.films if film.split == name)
         if not films:
             there = ", ".join(f"{split} ({n})" for split, n in sorted(self.split_sizes.items())) or "none"
-            raise DataError(f"{self.root}: no films in split '{name}'. It has: {there}. Use one of those, or 'all'.")
+            drawn = ", drawn at random since it brings none" if self.made_splits else ""
+            raise DataError(
+                f"{self.root}: no films in split '{name}'. It has: {there}{drawn}. Use one of those, or 'all'."
+            )
         return replace(self, films=films)
+
+    def split_warning(self, name: str | None) -> str | None:
+        """What to say to someone who asks for a split that the data set did not bring; None where nothing is amiss."""
+        if not self.made_splits or name in (None, "all"):
+            return None
+        return (
+            f"{self.root} brings no splits: '{name}' ({self.split_sizes.get(name, 0)} films) was drawn from it at "
+            "random, by patient, where patients are known. Without a split all its films are used."
+        )
 
     @property
     def split_sizes(self) -> dict[str, int]:

@@ -56,9 +56,10 @@ def load_dataset(path: str | Path, *, split: str | None = None) -> DataSet:
     if not reading.films:
         raise DataError(f"{path}: {reading.layout} layout without a single labelled film.")
     films = reading.films
-    if all(film.split is None for film in films):
+    made = all(film.split is None for film in films)
+    if made:
         films = split_films(films, seed=SPLIT_SEED)
-    dataset = DataSet(tuple(films), str(path), reading.layout, summarise(faults, str(path)))
+    dataset = DataSet(tuple(films), str(path), reading.layout, summarise(faults, str(path)), made)
     return dataset if split is None else dataset.split(split)
 
 

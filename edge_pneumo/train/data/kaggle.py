@@ -3,7 +3,7 @@
     stage_2_train_images/<patientId>.dcm        or stage_2_train_images.zip beside the tables
     stage_2_train_labels.csv                    patientId, x, y, width, height, Target; a row for each box
     stage_2_detailed_class_info.csv             optional: patientId, class
-    splits.csv                                  optional: patientId, group, split
+    splits.csv                                  optional: patientId, split, and group where a patient has several films
 
 Tables may be plain, .gz or .zip. The whole may be the zip as Kaggle serves it.
 """
@@ -58,7 +58,7 @@ def read_kaggle(store: Store, *, films_elsewhere: bool = False) -> Reading:
             try:
                 read(store, table, patients, faults)
             except DataError as error:  # one of several faults, so that all are said at once
-                faults.append(Fault("layout", "stop", table, str(error)))
+                faults.append(Fault("layout", "stop", table, str(error).rstrip(".")))
     if films_elsewhere:
         images, names = store, {patient_id: f"{IMAGES}/{patient_id}.dcm" for patient_id in patients}
     else:
@@ -67,7 +67,7 @@ def read_kaggle(store: Store, *, films_elsewhere: bool = False) -> Reading:
             faults += _matching_faults(patients, names)
         except DataError as error:
             images, names = store, {}
-            faults.append(Fault("layout", "stop", IMAGES, str(error)))
+            faults.append(Fault("layout", "stop", IMAGES, str(error).rstrip(".")))
     films = [
         Film(
             film_id=patient_id,
@@ -144,8 +144,8 @@ def read_classes(store: Store, table: str, patients: dict[str, Patient], faults:
 
 def read_splits(store: Store, table: str, patients: dict[str, Patient], faults: list[Fault]) -> None:
     """Add group and split to the patients."""
-    for line, row in read_table(store, table, ("patientId", "group", "split"), faults):
-        patient_id, group, split = (cell.strip() for cell in row)
+    for line, row in read_table(store, table, ("patientId", "split"), faults, optional=("group",)):
+        patient_id, split, group = (cell.strip() for cell in row)
         patient = patients.get(patient_id)
         if patient is None:
             faults.append(Fault("split-without-label", "note", patient_id, f"in {table}, not in the label table"))
