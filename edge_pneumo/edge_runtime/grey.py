@@ -17,6 +17,9 @@ SAMPLE_PIXELS = 1_000_000
 """About how many pixels (evenly spaced) the range of a film without a window is estimated from."""
 TAIL = 0.001
 """Share of pixels ignored at either end of that range: burnt-in letters, dead detector cells."""
+FILLS = 0.6
+"""Share of all greys that fit its bits from which on a film is taken as it is; 98 % of RSNA's 8-bit films, which are
+always, use as many."""
 MIN_IN_WINDOW = 0.01
 """Share of pixels a window must show as neither black nor white to be believed."""
 COLOUR_SAMPLE_SIDE = 128
@@ -98,8 +101,8 @@ def render(raw: NDArray, how: Rendering) -> tuple[NDArray[np.uint8], tuple[str, 
     Parameters
     ----------
     raw : (h, w) integers as stored, 8, 16 or 32 bits allocated, or bool for 1 bit.
-    how : what the header says. Without window and VOI LUT, 8-bit films are taken as they are and deeper ones are
-        stretched over the range they use.
+    how : what the header says. Without window and VOI LUT, 8-bit films are taken as they are, and so are deeper ones
+        that use most of their range; the others are stretched over the range they use.
     """
     raw = raw.view(np.uint8) if raw.dtype == bool else raw
     if how.is_identity and raw.dtype == np.uint8:
@@ -172,9 +175,12 @@ def _scale(raw: NDArray, how: Rendering) -> tuple[tuple[float, float] | None, tu
         if np.mean((sample > ends[0]) & (sample < ends[1])) < MIN_IN_WINDOW:
             return used, ("the window in the header misses nearly all pixels; it is not used",)
         return (None if how.window_function == "SIGMOID" else ends), ()
-    if how.stored <= 8 and not how.signed and how.modality_lut is None and (how.slope, how.intercept) == (1.0, 0.0):
-        return (0.0, float((1 << how.stored) - 1)), ()
-    return used, ()
+    if how.signed or how.modality_lut is not None or (how.slope, how.intercept) != (1.0, 0.0):
+        return used, ()
+    # 16 bits stored is often said of 12
+    bits = how.stored if how.stored < 16 else max(int(sample.max()).bit_length(), 8)
+    whole = (0.0, float((1 << bits) - 1))
+    return (whole if how.stored <= 8 or high - low >= FILLS * whole[1] else used), ()
 
 
 def _window_ends(centre: float, width: float, function: str) -> tuple[float, float]:

@@ -50,7 +50,7 @@ def read_jpeg(data: bytes, name: str, size_px: int | None) -> Picture:
 
 
 def read_png(data: bytes, name: str) -> Picture:
-    """A PNG file of any kind, turned upright by its eXIf chunk; 16-bit grey is stretched over the range it uses.
+    """A PNG file of any kind, turned upright by its eXIf chunk; 16-bit grey is shown as a DICOM film of 16 bits.
 
     Raises
     ------

@@ -81,7 +81,7 @@ def test_values_below_a_high_bit():
 
 
 def test_padding_is_black_and_does_not_count():
-    padded = RAMP.copy()
+    padded = RAMP // 4 + 500
     padded[:20] = 65535
     pixels, _ = shown(film(padded, PixelPaddingValue=65535, PhotometricInterpretation="MONOCHROME1"))
     assert pixels[:20].max() == 0
@@ -89,10 +89,19 @@ def test_padding_is_black_and_does_not_count():
     assert pixels[-1, -1] == 0
 
 
-def test_without_a_window_deep_films_use_their_range():
+def test_without_a_window_deep_films_that_use_little_of_their_range_are_stretched():
     pixels, _ = shown(film(RAMP // 4 + 500))
     assert pixels.min() == 0
     assert pixels.max() == 255
+
+
+@pytest.mark.parametrize(("stored", "white"), [(10, 1023), (12, 4095), (16, 4095), (16, 65535)])
+def test_without_a_window_a_film_looks_the_same_at_any_depth(stored, white):
+    """A real film hardly ever uses all greys, so a stretch would change what an 8-bit copy of it does not."""
+    grey = (chest() * 0.8 + 20).astype(np.uint8)
+    deep = np.rint(grey / 255 * white).astype(np.uint16)
+    pixels, _ = shown(film(deep, BitsStored=stored, HighBit=stored - 1))
+    assert np.abs(pixels.astype(int) - grey).max() <= 1
 
 
 @pytest.mark.parametrize(
