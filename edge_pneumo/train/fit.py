@@ -24,6 +24,7 @@ from edge_pneumo.train.data.seen import film_marks
 from edge_pneumo.train.detector import DetectorConfig, build_detector
 from edge_pneumo.train.feed import FilmSource, TrainingSet, one_epoch
 from edge_pneumo.train.labels import AUXILIARY, FINDINGS, film_label, of_class
+from edge_pneumo.train.masked import check_masked
 from edge_pneumo.train.resume import TEACHER, State, check_directory, load_state, nothing_left, save_state
 from edge_pneumo.train.run import raw_outputs, require_tensorflow, save_weights, write_decode, write_json
 from edge_pneumo.train.teach import load_teachers, teacher_recipes
@@ -64,8 +65,6 @@ def train_detector(
     ------
     UsageFault, DataError, MissingExtra
     """
-    from edge_pneumo.train.masked import check_masked
-
     out = Path(out)
     check_directory(out, resume)
     check_masked(masked)
@@ -109,7 +108,7 @@ def _train(
         "kind": "detector", "train": config.to_dict(), "findings": findings, "start": start, "version": __version__,
         "input": {"size_px": spec.size_px, "fill": spec.fill, "scale": spec.scale, "zero_point": spec.zero_point},
         "data": {
-            "split_hash": data.split_hash, "train": len(train), "weak": len(weak), "masked_folders": len(masked),
+            "split_hash": data.split_hash, "train": len(train), "weak": len(weak), "masked": check_masked(masked),
             "marks": {name: film_marks(films) for name, films in (("train", train), ("val", data.split("val")))},
         },
         "toolchain": {"tensorflow": tf.__version__, "numpy": np.__version__}, "hidden": shape.hidden,

@@ -75,13 +75,18 @@ def _may_be_opaque(finding: str) -> bool:
     return OPACITY_GIVEN.get(finding, 0.0) > 0.3
 
 
-def check_masked(folders: Sequence[Path]) -> None:
+def check_masked(folders: Sequence[Path]) -> int:
     """Find out before TensorFlow is loaded that a folder is not one of lung-masked films.
+
+    Returns
+    -------
+    How many films the folders list.
 
     Raises
     ------
     DataError : it is not there, is a file, or lacks a table; the message says which.
     """
+    films = 0
     for folder in folders:
         if not folder.is_dir():
             raise DataError(f"--masked {folder}: {'a file, not a folder' if folder.exists() else 'no such folder'}")
@@ -90,6 +95,8 @@ def check_masked(folders: Sequence[Path]) -> None:
                 f"--masked {folder}: no index.csv (patientId, class; nih_patient and view where known) in it"
             )
         _labels_file(folder)
+        films += len(_rows(folder / "index.csv", ("patientId", "class")))
+    return films
 
 
 def load_masked(
