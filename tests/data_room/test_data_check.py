@@ -151,7 +151,7 @@ def test_a_table_that_cannot_be_used_hides_no_other_fault(phantom: Path, cli) ->
     said = {fault["kind"]: " ".join(str(first) for first in fault["first"]) for fault in faults}
     assert code == 3
     assert "separated by semicolons" in said["layout"]
-    assert "missing columns group, split" in said["layout"]
+    assert "missing column split" in said["layout"]
     assert "3 fields where the header has 6" in said["bad-value"]
     assert "ghost" in said["row-without-film"]
 
