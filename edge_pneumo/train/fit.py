@@ -67,7 +67,7 @@ def train_detector(
     """
     out = Path(out)
     check_directory(out, resume)
-    check_masked(masked)
+    masked_films = check_masked(masked)
     if not masked and all(stage.films == "masked" for stage in config.stages):
         raise UsageFault(f"every stage of the recipe {config.name} needs lung-masked films; give --masked DIR")
     if resume and (out / "model.weights.h5").exists() and not (out / "state.npz").exists():
@@ -75,12 +75,12 @@ def train_detector(
         return out
     require_tensorflow()
     with nothing_left(out):
-        _train(config, data, out, extra, masked, weights, resume, cache_dir, say)
+        _train(config, data, out, extra, masked, masked_films, weights, resume, cache_dir, say)
     return out
 
 
 def _train(
-    config: TrainConfig, data: DataSet, out: Path, extra: Sequence[DataSet], masked: Sequence[Path],
+    config: TrainConfig, data: DataSet, out: Path, extra: Sequence[DataSet], masked: Sequence[Path], masked_films: int,
     weights: str | Path | None, resume: bool, cache_dir: Path | None, say: Say,
 ) -> None:  # fmt: skip
     import tensorflow as tf
@@ -108,7 +108,7 @@ def _train(
         "kind": "detector", "train": config.to_dict(), "findings": findings, "start": start, "version": __version__,
         "input": {"size_px": spec.size_px, "fill": spec.fill, "scale": spec.scale, "zero_point": spec.zero_point},
         "data": {
-            "split_hash": data.split_hash, "train": len(train), "weak": len(weak), "masked": check_masked(masked),
+            "split_hash": data.split_hash, "train": len(train), "weak": len(weak), "masked": masked_films,
             "marks": {name: film_marks(films) for name, films in (("train", train), ("val", data.split("val")))},
         },
         "toolchain": {"tensorflow": tf.__version__, "numpy": np.__version__}, "hidden": shape.hidden,
