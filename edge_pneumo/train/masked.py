@@ -94,7 +94,7 @@ def check_masked(folders: Sequence[Path]) -> int:
             raise DataError(
                 f"--masked {folder}: no index.csv (patientId, class; nih_patient and view where known) in it"
             )
-        _labels_file(folder)
+        labels_file(folder)
         films += len(_rows(folder / "index.csv", ("patientId", "class")))
     return films
 
@@ -122,7 +122,7 @@ def load_masked(
     labels: list[FilmLabel] = []
     kinds: list[tuple[str, bool]] = []
     for folder in folders:
-        boxes = _boxes(_labels_file(folder))
+        boxes = _boxes(labels_file(folder))
         every = _rows(folder / "index.csv", ("patientId", "class"), ("nih_patient", "view"))
         rows = [row for row in every if row[2] not in without]
         if not every:
@@ -195,7 +195,7 @@ def _lungs(picture: Image.Image) -> Image.Image:
     return closed.filter(ImageFilter.MinFilter(2 * (HOLE_PX + FRINGE_PX) + 1)).filter(ImageFilter.GaussianBlur(FADE_PX))
 
 
-def _labels_file(folder: Path) -> Path:
+def labels_file(folder: Path) -> Path:
     name = "stage_2_train_labels.csv"
     places = [folder / "labels.csv", folder / name, folder / f"{name}.gz", folder.parent / "rsna-labels" / f"{name}.gz"]
     for place in places:

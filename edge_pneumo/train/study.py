@@ -6,7 +6,6 @@ kept and one that was cut short resumes, so a study may be stopped at any time a
 
 from __future__ import annotations
 
-import hashlib
 import re
 import tomllib
 from collections.abc import Callable, Sequence
@@ -20,10 +19,11 @@ import numpy as np
 from edge_pneumo import __version__
 from edge_pneumo.errors import UsageFault
 from edge_pneumo.train.config import TrainConfig, config_from_dict, preset
-from edge_pneumo.train.data.film import DataSet, Film
+from edge_pneumo.train.data.film import DataSet
 from edge_pneumo.train.fit import train_detector
 from edge_pneumo.train.run import read_json, write_json
 from edge_pneumo.train.study_jobs import run_at_once
+from edge_pneumo.train.study_share import share_of, share_of_masked
 
 FIGURES = ("auc", "rsna_score", "ap50", "sensitivity", "specificity")
 Say = Callable[[str], None]
@@ -37,7 +37,7 @@ class Variant:
     ----------
     name, about : for the table; the name also names the folder of its runs.
     extra, masked : whether weak films and lung-masked films are used.
-    share : share of the train films (and of the weak ones), 0..1; smaller shares lie within larger ones.
+    share : share of the patients (of train films, weak and masked ones), 0..1; smaller shares lie within larger ones.
     start : "given" = the study's --weights (or --pretrained, where `masked`); "none" = random.
     recipe : fields of `TrainConfig` in place of the preset's; its tables `augment` and `loss` are merged.
     stage : fields of the last stage in place of the preset's.
@@ -195,12 +195,13 @@ def _one(
 ) -> dict[str, Any]:
     pretrained = variant.masked and films.pretrained is not None and variant.start == "given"
     config = variant.config(base, seed, pretrained)
-    data = _share(folded(films.data, folds, fold) if folds else films.data, variant.share)
-    extra = [_share(one, variant.share) for one in films.extra] if variant.extra else []
+    data = share_of(folded(films.data, folds, fold) if folds else films.data, variant.share)
+    extra = [share_of(one, variant.share) for one in films.extra] if variant.extra else []
     if not (place / "metrics.json").exists() or (place / "state.npz").exists():
         weights = "none" if variant.start == "none" else films.pretrained if pretrained else films.weights
+        masked = share_of_masked(films.masked, variant.share, place.with_suffix(".masked")) if variant.masked else ()
         train_detector(
-            config, data, place, extra=extra, masked=films.masked if variant.masked else (), weights=weights,
+            config, data, place, extra=extra, masked=masked, weights=weights,
             resume=(place / "config.json").exists(), cache_dir=films.cache_dir, say=say,
         )  # fmt: skip
     return read_json(place / "metrics.json")
@@ -216,16 +217,6 @@ def folded(data: DataSet, folds: int, fold: int) -> DataSet:
     judged = set(cut[fold][1].tolist())
     split = (replace(film, split="val" if k in judged else "train") for k, film in enumerate(films))
     return replace(data, films=tuple(split))
-
-
-def _share(data: DataSet, share: float) -> DataSet:
-    """A share of the patients whose films are trained on; films of val stay."""
-
-    def kept(film: Film) -> bool:
-        place = int.from_bytes(hashlib.sha256(str(film.group).encode()).digest()[:8], "big") / 2**64
-        return film.split == "val" or place < share
-
-    return data if share >= 1 else replace(data, films=tuple(film for film in data.films if kept(film)))
 
 
 def _summary(row: dict[str, Any], first: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from edge_pneumo.edge_runtime.decode import DecodeSpec, RawOutputs
 from edge_pneumo.edge_runtime.preprocess import Geometry
-from edge_pneumo.train.decode_check import box_settings, film_scores
+from edge_pneumo.train.decode_check import Judged, box_settings, film_scores, mean_of
 
 
 def outputs(label: int, image: float) -> RawOutputs:
@@ -33,3 +33,24 @@ def test_true_boxes_score_best_at_their_own_size():
     found = box_settings(raw, [where] * 8, true, spec)
     assert found["no voting"] == found["voting from IoU 0.5"] == 1.0
     assert found["voting from IoU 0.5, sides x 0.9"] == 1.0  # IoU .81 is past every threshold of the score
+
+
+def test_a_bright_cell_alone_counts_less_where_several_cells_make_the_score():
+    labels = np.array([1, 0] * 6)
+    raw = [outputs(0, 0.0) for _ in labels]
+    for one, label in zip(raw, labels, strict=True):
+        one.heat[2, 2:] = 2.0 if label else -4.0
+        one.heat[0, 0] = 0.0 if label else 3.0  # one hot cell on every film without an opacity
+    found = film_scores(raw, raw, labels)
+    assert found["pooled logit 0"] == 0.0
+    assert found["mean of the 2 highest cells"] == 1.0
+
+
+def test_the_mean_of_several_detectors_is_the_mean_of_what_each_says():
+    films, spec = object(), DecodeSpec()
+    one, other = outputs(1, 2.0), outputs(0, -1.0)
+    both = mean_of([Judged(films, [one], [other], spec), Judged(films, [other], [other], spec)])
+    assert both.films is films and both.raw[0].image_logit == 0.5
+    assert both.raw[0].heat[1, 1] == 0.0 and both.raw[0].heat[0, 0] == -4.0
+    np.testing.assert_allclose(both.raw[0].ltrb, one.ltrb, rtol=1e-6)
+    assert both.mirrored[0].image_logit == -1.0

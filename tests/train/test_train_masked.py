@@ -15,7 +15,8 @@ from edge_pneumo.edge_runtime.preprocess import InputSpec
 from edge_pneumo.errors import DataError
 from edge_pneumo.train.data.film import Film
 from edge_pneumo.train.data.headers import Facts
-from edge_pneumo.train.masked import Surroundings, load_masked, load_surroundings
+from edge_pneumo.train.masked import Surroundings, check_masked, load_masked, load_surroundings
+from edge_pneumo.train.study_share import share_of_masked
 
 LABELS = "patientId,x,y,width,height,Target\na,100,100,200,200,1\nb,,,,,0\n"
 INDEX = "patientId,class\na,Lung Opacity\nb,Normal\n"
@@ -179,3 +180,20 @@ def test_masked_films_of_patients_who_are_judged_are_left_out(tmp_path):
     assert said[0].endswith("2 of patients who are judged on left out")
     with pytest.raises(DataError, match="none is left"):
         load_masked([tmp_path], InputSpec(64), nothing, said.append, without={"7", "8"})
+
+
+def test_a_share_of_masked_films_keeps_patients_together_and_lies_within_larger_shares(tmp_path):
+    films, some = tmp_path / "films", 40
+    masked_films(films, [(f"f{k}", f"p{k // 2}", "Normal") for k in range(some)])
+    kept = []
+    for share in (0.25, 0.5):
+        place = tmp_path / f"share{share}"
+        for _ in range(2):  # a study that goes on finds its folders there
+            (folder,) = share_of_masked([films], share, place)
+        read = masked(folder)
+        rows = (folder / "index.csv").read_text().splitlines()[1:]
+        kept.append({row.split(",")[0] for row in rows})
+        assert len(read.labels) == len(rows) == check_masked([folder])
+        assert all((f"f{k}" in kept[-1]) == (f"f{k + 1}" in kept[-1]) for k in range(0, some, 2))
+    assert set() < kept[0] < kept[1] < {f"f{k}" for k in range(some)}
+    assert share_of_masked([films], 1.0, tmp_path / "all") == [films]

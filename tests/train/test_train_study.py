@@ -14,8 +14,9 @@ import pytest
 
 from edge_pneumo.errors import UsageFault
 from edge_pneumo.train.config import preset
-from edge_pneumo.train.study import Films, Variant, _share, folded, read_study, run_study, to_markdown
+from edge_pneumo.train.study import Films, Variant, folded, read_study, run_study, to_markdown
 from edge_pneumo.train.study_jobs import run_at_once
+from edge_pneumo.train.study_share import share_of
 
 STUDY = """
 name = "small"
@@ -78,7 +79,7 @@ def test_a_study_that_cannot_be_run_is_refused_before_anything_is_trained(tmp_pa
 
 
 def test_shares_are_nested_by_patient_and_leave_val_alone(films):
-    half, quarter = _share(films, 0.5), _share(films, 0.25)
+    half, quarter = share_of(films, 0.5), share_of(films, 0.25)
     names = [{film.film_id for film in one if film.split == "train"} for one in (quarter, half, films)]
     assert names[0] < names[1] < names[2]
     assert [f.film_id for f in half if f.split == "val"] == [f.film_id for f in films if f.split == "val"]
@@ -159,6 +160,7 @@ def test_runs_at_once_end_with_the_one_who_waits_for_them(tmp_path, sent):
 TWO_SLEEPERS = """
 import os, signal, sys, time
 from edge_pneumo.train.study_jobs import run_at_once
+from edge_pneumo.train.study_share import share_of
 
 def sleep(say):
     say(str(os.getpid()))
