@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
+import pytest
 
 from edge_pneumo.edge_runtime.decode import DecodeSpec, RawOutputs
 from edge_pneumo.edge_runtime.preprocess import Geometry
-from edge_pneumo.train.decode_check import Judged, box_settings, film_scores, mean_of
+from edge_pneumo.train import decode_check
+from edge_pneumo.train.data.film import DataSet, Film
+from edge_pneumo.train.decode_check import Judged, box_settings, check, film_scores, mean_of
 
 
 def outputs(label: int, image: float) -> RawOutputs:
@@ -54,3 +59,24 @@ def test_the_mean_of_several_detectors_is_the_mean_of_what_each_says():
     assert both.raw[0].heat[1, 1] == 0.0 and both.raw[0].heat[0, 0] == -4.0
     np.testing.assert_allclose(both.raw[0].ltrb, one.ltrb, rtol=1e-6)
     assert both.mirrored[0].image_logit == -1.0
+
+
+def test_each_fold_is_judged_by_its_own_run_and_the_figures_are_the_mean_of_the_folds(monkeypatch):
+    pytest.importorskip("sklearn", reason="folds need the extra bench")
+    films = [Film(f"f{k}", "", k % 2, bytes, split="train", group=f"p{k}") for k in range(24)]
+    asked = []
+
+    def judge(path, data, cache_dir):
+        asked.append(path)
+        val = data.split("val").films
+        right = path in ("runs/good/seed3-fold0", "runs/good/seed3-fold1")
+        raw = [outputs(film.label if right else 1 - film.label, 0.0) for film in val]
+        where = [Geometry(1.0, 1.0, 0, 0, 64, 64)] * len(val)
+        return Judged(SimpleNamespace(films=val, geometries=where), raw, raw, DecodeSpec())
+
+    monkeypatch.setattr(decode_check, "judge", judge)
+    good, bad, both = check(("runs/good", "runs/bad"), DataSet(tuple(films)), 2, 3, None)
+    assert asked == [f"runs/{name}/seed3-fold{fold}" for fold in (0, 1) for name in ("good", "bad")]
+    assert [row["n"] for row in (good, bad, both)] == [24, 24, 24]
+    assert good["auc"]["pooled logit 0"] == 1.0 and bad["auc"]["pooled logit 0"] == 0.0
+    assert both["run"] == "mean of the 2" and both["auc"]["pooled logit 0"] == 0.5
