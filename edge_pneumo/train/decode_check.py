@@ -114,6 +114,8 @@ def check(runs: Sequence[str], data: Any, folds: int, seed: int, cache_dir: Path
     """A row for each run, and one for the mean of all that have one input size; over folds the mean of the figures."""
     from edge_pneumo.train.study import folded
 
+    if len({_name(run) for run in runs}) < len(runs):
+        raise click.UsageError("RUNS must differ in their last two folders, by which the result names them")
     found: dict[str, list[dict[str, dict[str, float]]]] = {}
     count = 0
     for fold in range(folds or 1):

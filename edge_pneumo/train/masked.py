@@ -196,6 +196,7 @@ def _lungs(picture: Image.Image) -> Image.Image:
 
 
 def labels_file(folder: Path) -> Path:
+    """The table of boxes of a folder of masked films; DataError where there is none."""
     name = "stage_2_train_labels.csv"
     places = [folder / "labels.csv", folder / name, folder / f"{name}.gz", folder.parent / "rsna-labels" / f"{name}.gz"]
     for place in places:

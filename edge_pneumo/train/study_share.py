@@ -10,7 +10,9 @@ from pathlib import Path
 
 from edge_pneumo.edge_runtime.files import atomic_write
 from edge_pneumo.train.data.film import DataSet
-from edge_pneumo.train.masked import labels_file
+from edge_pneumo.train.data.store import FolderStore
+from edge_pneumo.train.data.tables import read_table
+from edge_pneumo.train.masked import check_masked, labels_file
 
 
 def in_share(patient: str, share: float) -> bool:
@@ -29,11 +31,15 @@ def share_of(data: DataSet, share: float) -> DataSet:
 def share_of_masked(folders: Sequence[Path], share: float, place: Path) -> list[Path]:
     """The same of folders of lung-masked films: new ones in `place` with a shorter `index.csv` and links to the rest.
 
-    A film whose row names no patient (`nih_patient`) is a patient of its own. Folders have been checked before
-    (`check_masked`).
+    A film whose row names no patient (`nih_patient`) is a patient of its own.
+
+    Raises
+    ------
+    DataError : a folder is not one of lung-masked films.
     """
     if share >= 1:
         return list(folders)
+    check_masked(folders)
     return [_fewer(folder.resolve(), share, place / f"{number}-{folder.name}") for number, folder in enumerate(folders)]
 
 
@@ -43,11 +49,10 @@ def _fewer(folder: Path, share: float, place: Path) -> Path:
         link = place / source.name
         if not link.is_symlink():
             link.symlink_to(source)
-    with (folder / "index.csv").open(newline="", encoding="utf-8") as stream:
-        rows = csv.DictReader(stream)
-        kept = [row for row in rows if in_share(row.get("nih_patient") or row["patientId"], share)]
+    columns = ("patientId", "class", "nih_patient", "view")
+    rows = read_table(FolderStore(str(folder)), "index.csv", columns[:2], optional=columns[2:])
     with atomic_write(place / "index.csv", "w") as stream:
-        table = csv.DictWriter(stream, rows.fieldnames or (), extrasaction="ignore")
-        table.writeheader()
-        table.writerows(kept)
+        table = csv.writer(stream)
+        table.writerow(columns)
+        table.writerows(row for _, row in rows if in_share(row[2] or row[0], share))
     return place

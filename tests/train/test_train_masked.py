@@ -197,3 +197,5 @@ def test_a_share_of_masked_films_keeps_patients_together_and_lies_within_larger_
         assert all((f"f{k}" in kept[-1]) == (f"f{k + 1}" in kept[-1]) for k in range(0, some, 2))
     assert set() < kept[0] < kept[1] < {f"f{k}" for k in range(some)}
     assert share_of_masked([films], 1.0, tmp_path / "all") == [films]
+    with pytest.raises(DataError, match=r"no index\.csv"):
+        share_of_masked([tmp_path], 0.5, tmp_path / "none")
