@@ -12,6 +12,7 @@ import click
 Examples:
   edge-pneumo inspect
   edge-pneumo inspect model.tflite --format json
+  edge-pneumo inspect default --card-to card            # card/MODEL_CARD.md, card/calibration.svg
   edge-pneumo inspect model.tflite --require-signature maker.pem.pub
 
 The format of the file is in docs/model-file.md.
@@ -27,7 +28,11 @@ The format of the file is in docs/model-file.md.
     help="Public key (PEM or OpenSSH, Ed25519) that must have signed the file.",
 )  # fmt: skip
 @click.option("--card", is_flag=True, help="Print the model card (Markdown) instead.")
-def inspect(model: str, output_format: str, require_signature: Path | None, card: bool) -> None:
+@click.option(
+    "--card-to", metavar="DIR", type=click.Path(file_okay=False, path_type=Path),
+    help="Write the model card and its calibration plot (SVG) into this folder instead.",
+)  # fmt: skip
+def inspect(model: str, output_format: str, require_signature: Path | None, card: bool, card_to: Path | None) -> None:
     """Show what is in a model file, and verify it.
 
     MODEL is a .tflite made by `edge-pneumo convert`, or `default`, the embedded one. Every byte is checked against the
@@ -37,10 +42,17 @@ def inspect(model: str, output_format: str, require_signature: Path | None, card
 
     Ends with exit code 5 when the file does not verify.
     """
-    if card:
+    if card or card_to:
         from edge_pneumo.edge_runtime.bundle import open_bundle
 
-        click.echo(open_bundle(model, require_signature=require_signature).card)
+        bundle = open_bundle(model, require_signature=require_signature)
+        if card:
+            click.echo(bundle.card)
+        if card_to:
+            from edge_pneumo.quantize.card_folder import write_card
+
+            for path in write_card(card_to, bundle.card, bundle.metadata):
+                click.echo(f"wrote {path}", err=True)
         return
     from edge_pneumo.edge_runtime.inspection import inspect_model, to_text
 

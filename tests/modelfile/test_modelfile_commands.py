@@ -6,12 +6,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 from edge_pneumo.cli import main
 from edge_pneumo.edge_runtime import doctor
-from edge_pneumo.edge_runtime.bundle import Bundle
+from edge_pneumo.edge_runtime.bundle import Bundle, open_bundle
+from edge_pneumo.quantize.card_folder import write_card
 
 pytest.importorskip("ai_edge_litert.interpreter")
 
@@ -49,6 +51,36 @@ def test_inspect_table(call: Callable[..., Any], tiny: Bundle, tiny_path: Path) 
     assert code == 0
     assert tiny.sha256 in out and "no float tensor anywhere" in out and "threshold sensitive" in out
     assert call("inspect", tiny_path, "--card")[1].startswith("# tiny-test-model")
+
+
+def test_the_card_as_a_folder(call: Callable[..., Any], tiny_path: Path, tmp_path: Path) -> None:
+    """The Markdown as printed; a model never measured on labelled films has no plot."""
+    code, out, err = call("inspect", tiny_path, "--card-to", tmp_path / "a" / "card")
+    assert (code, out) == (0, "") and "MODEL_CARD.md" in err
+    assert [path.name for path in (tmp_path / "a" / "card").iterdir()] == ["MODEL_CARD.md"]
+    assert (tmp_path / "a" / "card" / "MODEL_CARD.md").read_text() + "\n" == call("inspect", tiny_path, "--card")[1]
+    (tmp_path / "file").touch()
+    assert call("inspect", tiny_path, "--card-to", tmp_path / "file")[0] == 2
+
+
+def test_the_card_shows_its_calibration_plot(call: Callable[..., Any], tmp_path: Path) -> None:
+    """Each bin with its number of films; and the card in docs/results/ is the embedded model's."""
+    pytest.importorskip("matplotlib")
+    assert call("inspect", "default", "--card-to", tmp_path)[0] == 0
+    card, plot = (tmp_path / "MODEL_CARD.md").read_text(), (tmp_path / "calibration.svg").read_text()
+    assert "(calibration.svg)" in card
+    bins = open_bundle("default").metadata["metrics"]["reliability"]
+    written = [text.text for text in ElementTree.fromstring(plot).iter("{http://www.w3.org/2000/svg}text")]
+    assert len(bins) > 3 and {str(row["n"]) for row in bins if row["n"]} <= set(written)
+    assert "var(" not in plot  # no page gives it colours
+    kept = Path(__file__).parents[2] / "docs/results/card/MODEL_CARD.md"
+    assert card == kept.read_text()
+
+
+@pytest.mark.parametrize("metrics", [None, [], {"reliability": 3}, {"reliability": [{"n": 4}, None, {"n": 0}]}])
+def test_a_card_without_what_can_be_drawn_has_no_plot(tmp_path: Path, metrics: Any) -> None:
+    assert write_card(tmp_path, "# A\n\n## Calibration\nno\n", {"metrics": metrics}) == [tmp_path / "MODEL_CARD.md"]
+    assert (tmp_path / "MODEL_CARD.md").read_text() == "# A\n\n## Calibration\nno\n"
 
 
 def test_inspect_of_a_damaged_file(call: Callable[..., Any], tiny_path: Path, tmp_path: Path) -> None:

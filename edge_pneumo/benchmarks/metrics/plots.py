@@ -20,6 +20,8 @@ _VARIABLES = {
     _SECOND: "var(--second)",
     _SOFT: "var(--soft)",
 }
+# where no page decides: a picture that is a file of its own
+_ON_WHITE = {_INK: "#1b1f24", _GRID: "#cfd5dc", _MAIN: "#0b63b0", _SECOND: "#c2410c", _SOFT: "#9db7d0"}
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "edge-pneumo",  # the same data gives the same bytes
@@ -61,6 +63,14 @@ def draw(result: Mapping[str, Any]) -> dict[str, str]:
         if any(row[figure]["value"] is not None for rows in result["subgroups"].values() for row in rows.values()):
             drawn[f"subgroups_{figure}"] = _svg(painter, result, (4.4, height), figure)
     return drawn
+
+
+def draw_reliability(bins: list[dict[str, float]]) -> str:
+    """The reliability diagram alone (`classification.reliability`), as an SVG file's text, dark on white."""
+    svg = _svg(_reliability, {"curves": {"reliability": bins}}, (4.4, 3.7), "reliability")
+    for marker, colour in _ON_WHITE.items():
+        svg = svg.replace(_VARIABLES[marker], colour)
+    return svg.replace("<svg", '<svg width="440" style="background:#fff"', 1)
 
 
 def _svg(painter: Callable[[Any, Mapping[str, Any]], None], result: Mapping[str, Any], size: tuple, name: str) -> str:
