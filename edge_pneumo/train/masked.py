@@ -190,9 +190,12 @@ class MaskedSource(FilmSource):
 
 def _lungs(picture: Image.Image) -> Image.Image:
     """Where a masked film shows lung: its mask without the dark fringe, fading at the edge."""
-    mask = Image.fromarray(np.where(np.asarray(picture) > VISIBLE, np.uint8(255), np.uint8(0)))
-    closed = mask.filter(ImageFilter.MaxFilter(2 * HOLE_PX + 1))
-    return closed.filter(ImageFilter.MinFilter(2 * (HOLE_PX + FRINGE_PX) + 1)).filter(ImageFilter.GaussianBlur(FADE_PX))
+    from scipy import ndimage  # Pillow's rank filters give the same and take twelve times as long
+
+    mask = np.where(np.asarray(picture) > VISIBLE, np.uint8(255), np.uint8(0))
+    closed = ndimage.maximum_filter(mask, 2 * HOLE_PX + 1, mode="nearest")
+    inner = ndimage.minimum_filter(closed, 2 * (HOLE_PX + FRINGE_PX) + 1, mode="nearest")
+    return Image.fromarray(inner).filter(ImageFilter.GaussianBlur(FADE_PX))
 
 
 def labels_file(folder: Path) -> Path:

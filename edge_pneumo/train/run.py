@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -114,6 +115,9 @@ def require_tensorflow() -> None:
 
     expect_tensorflow()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        # TensorFlow itself does so only where the CPU has VNNI; elsewhere its own kernels leave a second core idle
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     with quiet_runtime(everything=True):
         import tensorflow as tf
         import tf_keras  # noqa: F401  (it chatters too)
