@@ -32,7 +32,6 @@ class Measurer:
             **os.environ,
             "TF_CPP_MIN_LOG_LEVEL": "2",
             "OMP_NUM_THREADS": str(job.threads),
-            "TF_ENABLE_ONEDNN_OPTS": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1"),
         }
         self.spawned_s = time.monotonic()
         self._process = subprocess.Popen(
