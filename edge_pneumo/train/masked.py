@@ -190,7 +190,7 @@ class MaskedSource(FilmSource):
 
 def _lungs(picture: Image.Image) -> Image.Image:
     """Where a masked film shows lung: its mask without the dark fringe, fading at the edge."""
-    from scipy import ndimage  # Pillow's rank filters give the same and take twelve times as long
+    from scipy import ndimage  # Pillow's rank filters give the same and take much longer
 
     mask = np.where(np.asarray(picture) > VISIBLE, np.uint8(255), np.uint8(0))
     closed = ndimage.maximum_filter(mask, 2 * HOLE_PX + 1, mode="nearest")
