@@ -28,6 +28,8 @@ CODECS = (
     ("HTJ2K", ("openjpeg", "pylibjpeg_openjpeg")),
     ("JPEG-LS", ("jpeg_ls",)),
 )
+EIGHT_BIT = {"avx512_vnni": "VNNI", "avx_vnni": "VNNI", "asimddp": "dot products"}
+"""Flags of /proc/cpuinfo; what they are worth is in docs/benchmarks.md and docs/arm.md."""
 TOLERATED_PROBABILITY = 0.05
 """Other kernels round the last unit otherwise; that moved a trained int8 MobileNetV2 by up to 0.035 (docs/arm.md)."""
 
@@ -60,7 +62,7 @@ def examine(
     ------
     UsageFault : unknown backend, no such model file, or the key cannot be used.
     """
-    checks = [_python(), *_wheels(), _codecs(), _cores(threads), _memory(), _disk("disk", Path.cwd())]
+    checks = [_python(), *_wheels(), _codecs(), _cores(threads), _int8(), _memory(), _disk("disk", Path.cwd())]
     checks.append(_disk("cache", sandbox.cache_dir()))
     golden: dict[str, Any] | None = None
     bundle, check = _model(model, require_signature)
@@ -134,6 +136,22 @@ def _cores(threads: int) -> Check:
             "cores", WARN, found, f"{threads} threads on {cores} cores only wait for one another: ask for fewer"
         )
     return Check("cores", OK, found)
+
+
+def _int8(cpuinfo: Path = Path("/proc/cpuinfo")) -> Check:
+    """Whether the processor multiplies and adds eight-bit numbers in one instruction, which int8's speed lives on."""
+    try:
+        flags = set(cpuinfo.read_text("ascii", "replace").split())
+    except OSError:
+        return Check("int8", OK, "unknown on this system")
+    for flag, name in EIGHT_BIT.items():
+        if flag in flags:
+            return Check("int8", OK, f"{name}: int8 is faster than float here")
+    if flags & {"avx2", "sse2"}:
+        return Check("int8", OK, "no VNNI: int8 saves bytes here, not time")
+    if "asimd" in flags:
+        return Check("int8", OK, "no dot products (as on Raspberry Pi 3 and 4): int8 saves bytes here, little time")
+    return Check("int8", OK, "unknown processor")
 
 
 def _memory() -> Check:

@@ -129,6 +129,25 @@ def test_doctor_of_a_damaged_model(call: Callable[..., Any], tiny_path: Path, tm
     assert "FAIL  model" in out and "without our trailer" in out and "-> copy the model file again" in out
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ("flags\t\t: fpu sse2 avx2 fma avx512f avx512_vnni", "VNNI: int8 is faster"),
+        ("flags\t\t: fpu sse2 avx2 avx_vnni", "VNNI: int8 is faster"),
+        ("flags\t\t: fpu sse2 avx2 fma", "no VNNI: int8 saves bytes"),
+        ("Features\t: fp asimd evtstrm aes asimdhp asimddp", "dot products: int8 is faster"),
+        ("Features\t: fp asimd evtstrm crc32 cpuid", "no dot products"),
+        ("processor : 0", "unknown processor"),
+        (None, "unknown on this system"),
+    ],
+)
+def test_doctor_says_what_int8_is_worth_here(tmp_path: Path, flags: str | None, said: str) -> None:
+    if flags is not None:
+        (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{flags}\n")
+    check = doctor._int8(tmp_path / "cpuinfo")
+    assert check.status == "ok" and check.found.startswith(said)
+
+
 def test_doctor_without_golden_vectors(tiny: Bundle, tmp_path: Path) -> None:
     from edge_pneumo.edge_runtime import trailer
     from edge_pneumo.edge_runtime.bundle import write_parts
