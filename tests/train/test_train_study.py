@@ -170,7 +170,8 @@ def stop(*_):
     raise KeyboardInterrupt
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, stop)
+    for sent in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: what a shell starts in the background ignores it
+        signal.signal(sent, stop)
     try:
         run_at_once([("a", sleep), ("b", sleep)], 2)
     except KeyboardInterrupt:
