@@ -14,12 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from edge_pneumo.benchmarks import power
+from edge_pneumo.edge_runtime.processor import cpu_features
 
 Command = Callable[[Sequence[str]], str | None]
-
-# Features that decide how fast int8 and float kernels are (XNNPACK picks its kernels by these).
-ARM_FEATURES = {"asimd": "neon", "neon": "neon", "asimdhp": "fp16", "asimddp": "dotprod", "i8mm": "i8mm", "sve": "sve"}
-X86_FEATURES = ("avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8")
 
 # /proc/cpuinfo on ARM gives part numbers only (Arm's MIDR_EL1 tables; the parts in Raspberry Pis and common boards).
 ARM_PARTS = {
@@ -116,14 +113,6 @@ def cpu_model(cpuinfo: str) -> str | None:
     parts = re.findall(r"^CPU part\s*:\s*(\S+)$", cpuinfo, re.M)
     counts = {part: parts.count(part) for part in dict.fromkeys(parts)}
     return " + ".join(f"{n} x {ARM_PARTS.get(part, f'ARM part {part}')}" for part, n in counts.items()) or None
-
-
-def cpu_features(cpuinfo: str) -> list[str]:
-    """The instruction sets that matter for inference, in one spelling: dotprod, i8mm, avx_vnni, avx512_vnni …"""
-    lines = re.findall(r"^(?:flags|Features)\s*:\s*(.+)$", cpuinfo, re.M)
-    flags = set(lines[0].split()) if lines else set()
-    arm = [name for flag, name in ARM_FEATURES.items() if flag in flags]
-    return list(dict.fromkeys([*arm, *(flag for flag in X86_FEATURES if flag in flags)]))
 
 
 def clock_limits(root: Path, cpuinfo: str) -> dict[str, int] | None:

@@ -18,6 +18,7 @@ from edge_pneumo.edge_runtime.backends import BackendUnavailable, package_versio
 from edge_pneumo.edge_runtime.bundle import Bundle, open_bundle
 from edge_pneumo.edge_runtime.engine import Engine, available_cores, open_engine
 from edge_pneumo.edge_runtime.golden import Golden, GoldenResult, check_golden
+from edge_pneumo.edge_runtime.processor import cpu_features
 from edge_pneumo.errors import EdgePneumoError, MissingExtra, UsageFault
 
 OK, WARN, FAIL = "ok", "warn", "fail"
@@ -28,8 +29,8 @@ CODECS = (
     ("HTJ2K", ("openjpeg", "pylibjpeg_openjpeg")),
     ("JPEG-LS", ("jpeg_ls",)),
 )
-EIGHT_BIT = {"avx512_vnni": "VNNI", "avx_vnni": "VNNI", "asimddp": "dot products"}
-"""Flags of /proc/cpuinfo; what they are worth is in docs/benchmarks.md and docs/arm.md."""
+EIGHT_BIT = {"avx512_vnni": "VNNI", "avx_vnni": "VNNI", "dotprod": "dot products"}
+"""Features of processors made for int8; what they are worth is in docs/benchmarks.md and docs/arm.md."""
 TOLERATED_PROBABILITY = 0.05
 """Other kernels round the last unit otherwise; that moved a trained int8 MobileNetV2 by up to 0.035 (docs/arm.md)."""
 
@@ -141,15 +142,15 @@ def _cores(threads: int) -> Check:
 def _int8(cpuinfo: Path = Path("/proc/cpuinfo")) -> Check:
     """Whether the processor multiplies and adds eight-bit numbers in one instruction, which int8's speed lives on."""
     try:
-        flags = set(cpuinfo.read_text("ascii", "replace").split())
+        features = cpu_features(cpuinfo.read_text("ascii", "replace"))
     except OSError:
         return Check("int8", OK, "unknown on this system")
-    for flag, name in EIGHT_BIT.items():
-        if flag in flags:
+    for feature, name in EIGHT_BIT.items():
+        if feature in features:
             return Check("int8", OK, f"{name}: int8 is faster than float here")
-    if flags & {"avx2", "sse2"}:
+    if "avx2" in features:
         return Check("int8", OK, "no VNNI: int8 saves bytes here, not time")
-    if "asimd" in flags:
+    if "neon" in features:
         return Check("int8", OK, "no dot products (as on Raspberry Pi 3 and 4): int8 saves bytes here, little time")
     return Check("int8", OK, "unknown processor")
 

@@ -77,6 +77,15 @@ def test_the_card_shows_its_calibration_plot(call: Callable[..., Any], tmp_path:
     assert card == kept.read_text()
 
 
+def test_the_card_as_a_folder_without_matplotlib(
+    call: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_pneumo.quantize.card_folder.find_spec", lambda name: None)
+    code, _, err = call("inspect", "default", "--card-to", tmp_path)
+    assert code == 4 and "pip install 'edge-pneumo[bench]'" in err
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("metrics", [None, [], {"reliability": 3}, {"reliability": [{"n": 4}, None, {"n": 0}]}])
 def test_a_card_without_what_can_be_drawn_has_no_plot(tmp_path: Path, metrics: Any) -> None:
     assert write_card(tmp_path, "# A\n\n## Calibration\nno\n", {"metrics": metrics}) == [tmp_path / "MODEL_CARD.md"]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edge_pneumo.errors import UsageFault
 from edge_pneumo.train.config import LossConfig, Stage, TrainConfig, config_from_dict, preset
+from edge_pneumo.train.study import read_study
 from edge_pneumo.train.teach import teacher_recipes
 
 TINY = TrainConfig(
@@ -28,6 +30,14 @@ def test_teachers_are_untaught_and_of_seeds_that_no_other_detector_has():
 def test_what_is_for_the_pupil_alone_teachers_are_spared():
     stages = (TINY.stages[0], Stage("last", pupil=True))
     assert [one.stages for one in teacher_recipes(replace(TINY, stages=stages))] == [TINY.stages] * 2
+
+
+def test_the_study_of_seeds_trains_the_teachers_of_the_default():
+    """Its runs may be taken from theirs (docs/studies/seeds.toml), so its recipe must be theirs."""
+    study = read_study(Path(__file__).parents[2] / "docs/studies/seeds.toml")
+    (variant,) = study.variants
+    theirs = [one for seed in (0, 1, 2) for one in teacher_recipes(replace(preset("default"), seed=seed))]
+    assert [variant.config(preset(study.base), seed, False) for seed in study.seeds] == theirs
 
 
 @pytest.mark.parametrize(
