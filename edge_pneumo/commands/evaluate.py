@@ -31,8 +31,9 @@ Figures are defined in docs/metrics.md. They hold for films like these: same hos
 )  # fmt: skip
 @click.option("--operating-point", metavar="NAME", help="Threshold to judge at: screening, balanced, specific …")
 @click.option(
-    "--html", type=click.Path(path_type=Path), help="Also write a report with plots (one self-contained file)."
-)
+    "--html", type=click.Path(path_type=Path),
+    help="Also write a report with plots (one self-contained file); needs the extra bench.",
+)  # fmt: skip
 @click.option(
     "--worst", type=click.IntRange(min=0), default=0, metavar="N",
     help="List the N worst misses and false alarms by film in the report. Film names may identify patients.",

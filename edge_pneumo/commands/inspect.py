@@ -30,7 +30,7 @@ The format of the file is in docs/model-file.md.
 @click.option("--card", is_flag=True, help="Print the model card (Markdown) instead.")
 @click.option(
     "--card-to", metavar="DIR", type=click.Path(file_okay=False, path_type=Path),
-    help="Write the model card and its calibration plot (SVG) into this folder instead.",
+    help="Write the model card and its calibration plot (SVG; needs the extra bench) into this folder instead.",
 )  # fmt: skip
 def inspect(model: str, output_format: str, require_signature: Path | None, card: bool, card_to: Path | None) -> None:
     """Show what is in a model file, and verify it.

@@ -23,7 +23,7 @@ KEPT = ("state.npz", "model.weights.h5", f"{TEACHER}1")
 
 @dataclass(frozen=True)
 class State:
-    """Where training stands: what was done, and every array that the next step depends on."""
+    """Where training stands: what was done, and the arrays to go on from. What dropout draws next is not among them."""
 
     stage: int
     epoch: int
