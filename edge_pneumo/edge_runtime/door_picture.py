@@ -34,6 +34,9 @@ CUT_SHARE, DOUBT_CUT_SHARE = 0.30, 0.15
 """Share of the film that is one grey at one edge only; frontal films have at most .20, padded ones have both edges."""
 FLAT = 4
 """Grey levels within which a row or column counts as a single grey."""
+DOUBT_EXTENT = 0.75
+"""Share of the longer side within borders under which the lungs are smaller than the network ever saw them; no film of
+RSNA's or NIH's sets has so little."""
 PAPER_SHARE = 0.60
 """Share of (nearly) white, within any borders, that makes a page of a picture that is no chest; one film of RSNA's has
 more, so that a picture that is one gets a warning."""
@@ -71,6 +74,7 @@ class Look:
     coloured: float
     white: float
     cut: float
+    extent: float
 
 
 def check_picture(
@@ -118,6 +122,7 @@ def look(picture: Picture) -> Look:
         coloured=0.0 if picture.colours is None else _coloured_share(picture.colours),
         white=np.count_nonzero(inner > 235) / inner.size,
         cut=_cut_share(bands, sample.shape),
+        extent=max(inner.shape) / max(sample.shape),
     )
 
 
@@ -171,6 +176,11 @@ def judge(seen: Look, polarity_stated: bool, frontal_stated: bool = False) -> tu
         return None, f"hardly looks like a frontal chest film (likeness {seen.likeness:.2f}); check that it is one"
     if seen.cut > DOUBT_CUT_SHARE:
         return None, f"{seen.cut:.0%} of it, at one edge, is a single grey; check that the lungs are whole"
+    if seen.extent < DOUBT_EXTENT:
+        return None, (
+            f"a border of a single grey leaves {seen.extent:.0%} of its longer side: cut it off, for the network sees "
+            "the whole film, and small lungs badly"
+        )
     if seen.white > PAPER_SHARE:
         return None, "is white for the most part: a page of paper, or a washed-out film"
     if seen.coloured > DOUBT_COLOURED:
