@@ -135,7 +135,7 @@ def refuse(faults: Sequence[Fault], place: str) -> None:
     if stops:
         first = "; ".join(f"{fault.kind}: {fault.where}: {fault.detail}" for fault in stops[:_FEW])
         more = f" … and {len(stops) - _FEW} more" if len(stops) > _FEW else ""
-        raise DataError(f"{place}: {first}{more}. `edge-pneumo data check {place}` lists everything; mend the labels.")
+        raise DataError(f"{place}: {first}{more}. `edge-pneumo data check {place}` lists everything to mend.")
 
 
 def summarise(faults: Sequence[Fault], place: str) -> tuple[str, ...]:
