@@ -25,7 +25,7 @@ from edge_pneumo.train.detector import DetectorConfig, build_detector
 from edge_pneumo.train.feed import FilmSource, TrainingSet, one_epoch
 from edge_pneumo.train.labels import AUXILIARY, FINDINGS, film_label, of_class
 from edge_pneumo.train.masked import check_masked
-from edge_pneumo.train.resume import TEACHER, State, check_directory, load_state, nothing_left, save_state
+from edge_pneumo.train.resume import TEACHER, State, check_directory, check_recipe, load_state, nothing_left, save_state
 from edge_pneumo.train.run import raw_outputs, require_tensorflow, save_weights, write_decode, write_json
 from edge_pneumo.train.teach import load_teachers, teacher_recipes
 from edge_pneumo.train.weights import hidden_of_start, load_start, settle_batch_norm
@@ -71,6 +71,7 @@ def train_detector(
     if not masked and all(stage.films == "masked" for stage in config.stages):
         raise UsageFault(f"every stage of the recipe {config.name} needs lung-masked films; give --masked DIR")
     if resume and (out / "model.weights.h5").exists() and not (out / "state.npz").exists():
+        check_recipe(out, config.to_dict())
         say(f"{out} is finished already")
         return out
     require_tensorflow()

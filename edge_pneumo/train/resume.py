@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edge_pneumo.edge_runtime.files import atomic_write
 from edge_pneumo.errors import DataError, UsageFault
+from edge_pneumo.train.run import read_json
 
 TEACHER = "teacher"
 KEPT = ("state.npz", "model.weights.h5", f"{TEACHER}1")
@@ -77,6 +78,14 @@ def check_directory(out: Path, resume: bool) -> None:
     started = any((out / name).exists() for name in ("config.json", *KEPT))
     if started and not resume:
         raise UsageFault(f"{out} holds a run already; go on with --resume, or give another --out")
+
+
+def check_recipe(out: Path, recipe: dict[str, Any]) -> None:
+    """UsageFault where the finished run in `out` had another recipe (fields unknown to its version are passed over)."""
+    asked, had = json.loads(json.dumps(recipe)), read_json(out / "config.json")["train"]
+    other = [name for name in asked if name in had and asked[name] != had[name]]
+    if other:
+        raise UsageFault(f"{out} is finished, with another {', '.join(other)}; train into another --out")
 
 
 @contextmanager

@@ -133,6 +133,8 @@ def test_a_run_killed_between_epochs_goes_on_as_if_nothing_had_been(run, films, 
     assert len((out / "log.csv").read_text().splitlines()) == 3
     assert not (out / "state.npz").exists()
     assert go(films, out, resume=True)[-1].endswith("is finished already")
+    with pytest.raises(UsageFault, match="is finished, with another seed;"):
+        go(films, out, replace(TINY, seed=5), resume=True)
 
 
 @pytest.mark.train
