@@ -61,6 +61,19 @@ def says_frontal_chest(facts: Acquisition) -> bool:
     return bool(CHEST.search(part) and FRONTAL_VIEWS.search(view))
 
 
+def quarter_turns(facts: Acquisition) -> int:
+    """Quarter turns, counter-clockwise, that put the head at the top by Patient Orientation (0020,0020), DICOM PS3.3
+    C.7.6.1.1.1; 0 where it says nothing. Left and right are left as they are."""
+    right, down = _orientation(facts)
+    return 2 if down == "H" else {"H": 1, "F": 3}.get(right, 0)
+
+
+def _orientation(facts: Acquisition) -> tuple[str, str]:
+    """Where a row leads to, rightwards, and a column, downwards: the first letter of each, or empty."""
+    ends = (facts.orientation or "").upper().split("\\")
+    return (ends[0][:1], ends[1][:1]) if len(ends) == 2 else ("", "")
+
+
 def _objections(facts: Acquisition) -> list[tuple[str | None, str]]:
     """What speaks against a film, gravest first: (reason, sentence), the reason None where it is only a doubt."""
     found: list[tuple[str | None, str]] = []
@@ -90,10 +103,7 @@ def _objections(facts: Acquisition) -> list[tuple[str | None, str]]:
         found.append(("not-frontal", f"view {view}, expected AP or PA"))
     elif view and not FRONTAL_VIEWS.search(view):
         found.append((None, f"view {view} is not known to be frontal"))
-    orientation = (facts.orientation or "").upper().split("\\")
-    if len(orientation) == 2 and not FRONTAL_VIEWS.search(view):
-        if orientation[0][:1] in ("A", "P"):
-            found.append(("not-frontal", f"patient orientation {'/'.join(orientation)} is that of a lateral film"))
-        elif orientation[1][:1] == "H":
-            found.append((None, "by its patient orientation the film is upside down"))
+    right, down = _orientation(facts)
+    if right in ("A", "P") and not FRONTAL_VIEWS.search(view):
+        found.append(("not-frontal", f"patient orientation {right}/{down} is that of a lateral film"))
     return sorted(found, key=lambda objection: objection[0] is None)

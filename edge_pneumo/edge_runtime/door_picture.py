@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from edge_pneumo.edge_runtime.framing import Bands, Framing, find_bands, framing, is_wide, within
 from edge_pneumo.edge_runtime.grey import Picture
 from edge_pneumo.errors import FilmRefused
 
@@ -32,11 +33,6 @@ COLOURED = 40
 REFUSE_COLOURED, DOUBT_COLOURED = 0.25, 0.01
 CUT_SHARE, DOUBT_CUT_SHARE = 0.30, 0.15
 """Share of the film that is one grey at one edge only; frontal films have at most .20, padded ones have both edges."""
-FLAT = 4
-"""Grey levels within which a row or column counts as a single grey."""
-DOUBT_EXTENT = 0.75
-"""Share of the longer side within borders under which the lungs are smaller than the network ever saw them; no film of
-RSNA's or NIH's sets has so little."""
 PAPER_SHARE = 0.60
 """Share of (nearly) white, within any borders, that makes a page of a picture that is no chest; one film of RSNA's has
 more, so that a picture that is one gets a warning."""
@@ -65,7 +61,11 @@ TYPICAL_SCORE = 260.6
 
 @dataclass(frozen=True)
 class Look:
-    """What a glance at a picture measures: `likeness` (1: typical film), correlations in -1..1, shares in 0..1."""
+    """What a glance at a picture measures: `likeness` (1: typical film), correlations in -1..1, shares in 0..1.
+
+    `framing` says what of it to show the network (None: all, as it is), `lies` that it was found to lie on its side or
+    upside down as its header says: what is measured is then of the picture turned.
+    """
 
     likeness: float
     upright: float
@@ -74,12 +74,19 @@ class Look:
     coloured: float
     white: float
     cut: float
-    extent: float
+    framing: Framing | None = None
+    lies: bool = False
 
 
 def check_picture(
-    picture: Picture, name: str, *, polarity_stated: bool, frontal_stated: bool = False, force: bool = False
-) -> tuple[str, ...]:
+    picture: Picture,
+    name: str,
+    *,
+    polarity_stated: bool,
+    frontal_stated: bool = False,
+    quarter_turns: int = 0,
+    force: bool = False,
+) -> tuple[tuple[str, ...], Framing | None]:
     """Weigh what the picture shows.
 
     Parameters
@@ -87,31 +94,50 @@ def check_picture(
     polarity_stated : the header says which grey is bright (DICOM). Then a picture that looks inverted is a doubt, since
         header and picture contradict each other; in a PNG or JPEG it is refused.
     frontal_stated : the header says that this is a frontal chest film; then the picture must speak louder against it.
+    quarter_turns : counter-clockwise, that would make the film upright by its header. Headers lie, so it is believed
+        where the picture looks more upright so turned.
     force : turn refusals into warnings.
 
     Returns
     -------
-    Warnings.
+    Warnings, and what of the film to show the network (None: all of it, as it is).
 
     Raises
     ------
     FilmRefused : `blank`, `truncated`, `not-a-radiograph`, `not-a-chest` or `not-frontal`.
     """
-    reason, sentence = judge(look(picture), polarity_stated, frontal_stated)
-    if not sentence:
-        return ()
-    if reason is None or force:
-        return (sentence,)
-    raise FilmRefused(reason, f"{name}: {sentence}. A frontal chest radiograph is read; --force overrides.")
+    seen = look(picture, quarter_turns)
+    reason, sentence = judge(seen, polarity_stated, frontal_stated)
+    if reason is not None and not force:
+        raise FilmRefused(reason, f"{name}: {sentence}. A frontal chest radiograph is read; --force overrides.")
+    said = [sentence] if sentence else []
+    if quarter_turns:
+        said.append(_TURNED if seen.lies else _NOT_TURNED)
+    shown = seen.framing
+    if shown is not None and (shown.width, shown.height) != (picture.width, picture.height):
+        said.append(
+            f"a wide border of a single grey is left out; the network is shown the {shown.width} x {shown.height} "
+            f"pixels within (of {picture.width} x {picture.height})"
+        )
+    return tuple(said), shown
 
 
-def look(picture: Picture) -> Look:
+_TURNED = "by its header it does not stand upright, and looks so: it is turned for the network"
+_NOT_TURNED = "by its header it does not stand upright, but it looks as if it did: it is not turned"
+
+
+def look(picture: Picture, quarter_turns: int = 0) -> Look:
     """Measure a picture; about a fifth of a millisecond, whatever its size."""
     step = max(1, min(picture.pixels.shape) // SAMPLE_SIDE)
     sample = np.ascontiguousarray(picture.pixels[::step, ::step])
-    bands = _bands(sample)
-    inner = _within(sample, bands)
+    wide = find_bands(sample, letters=True)
+    bands = find_bands(sample) if any(wide) else wide
+    wide = wide if is_wide(wide, sample.shape) else bands
+    inner = within(sample, wide)
     tiny = shrink(inner)
+    turned_tiny = np.ascontiguousarray(np.rot90(tiny, quarter_turns))
+    lies = quarter_turns != 0 and compare(turned_tiny)[1] > compare(tiny)[1]
+    tiny = turned_tiny if lies else tiny
     likeness, upright, turned = compare(tiny)
     ordered = np.sort(tiny, axis=None)
     return Look(
@@ -122,7 +148,8 @@ def look(picture: Picture) -> Look:
         coloured=0.0 if picture.colours is None else _coloured_share(picture.colours),
         white=np.count_nonzero(inner > 235) / inner.size,
         cut=_cut_share(bands, sample.shape),
-        extent=max(inner.shape) / max(sample.shape),
+        framing=framing(picture.pixels, (picture.width, picture.height), wide, step, quarter_turns if lies else 0),
+        lies=lies,
     )
 
 
@@ -176,11 +203,6 @@ def judge(seen: Look, polarity_stated: bool, frontal_stated: bool = False) -> tu
         return None, f"hardly looks like a frontal chest film (likeness {seen.likeness:.2f}); check that it is one"
     if seen.cut > DOUBT_CUT_SHARE:
         return None, f"{seen.cut:.0%} of it, at one edge, is a single grey; check that the lungs are whole"
-    if seen.extent < DOUBT_EXTENT:
-        return None, (
-            f"a border of a single grey leaves {seen.extent:.0%} of its longer side: cut it off, for the network sees "
-            "the whole film, and small lungs badly"
-        )
     if seen.white > PAPER_SHARE:
         return None, "is white for the most part: a page of paper, or a washed-out film"
     if seen.coloured > DOUBT_COLOURED:
@@ -192,29 +214,7 @@ def _coloured_share(colours: NDArray[np.uint8]) -> float:
     return float(np.mean(np.ptp(colours, axis=2) >= COLOURED))
 
 
-def _bands(sample: NDArray[np.uint8]) -> tuple[int, int, int, int]:
-    """Rows at the top and at the bottom, columns at the left and at the right that are a single grey each."""
-    found = [0, 0, 0, 0]
-    for axis, edges in ((1, (sample[0], sample[-1])), (0, (sample[:, 0], sample[:, -1]))):
-        if all(max(edge) - min(edge) > FLAT for edge in map(bytes, edges)):  # no band at either edge, as on most films
-            continue
-        varied = np.flatnonzero(sample.max(axis=axis) - sample.min(axis=axis) > FLAT)
-        if varied.size:
-            first = 0 if axis == 1 else 2
-            found[first], found[first + 1] = int(varied[0]), sample.shape[1 - axis] - 1 - int(varied[-1])
-    return found[0], found[1], found[2], found[3]
-
-
-def _within(sample: NDArray[np.uint8], bands: tuple[int, int, int, int]) -> NDArray[np.uint8]:
-    """The picture without its bands: collimators and padding must not make it look like something else."""
-    if not any(bands):
-        return sample
-    top, bottom, left, right = bands
-    rows, columns = sample.shape
-    return np.ascontiguousarray(sample[top : rows - bottom, left : columns - right])
-
-
-def _cut_share(bands: tuple[int, int, int, int], shape: tuple[int, ...]) -> float:
+def _cut_share(bands: Bands, shape: tuple[int, ...]) -> float:
     """The largest band of a single grey at one edge, less the band at the opposite edge (padding has both)."""
     top, bottom, left, right = bands
     return max(abs(top - bottom) / shape[0], abs(left - right) / shape[1])

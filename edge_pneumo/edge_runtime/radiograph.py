@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from edge_pneumo.errors import FilmRefused
 
 if TYPE_CHECKING:
+    from edge_pneumo.edge_runtime.framing import Framing
     from edge_pneumo.edge_runtime.grey import Picture
+    from edge_pneumo.edge_runtime.limits import Deadline
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,7 @@ class Radiograph:
     source : where it came from, for messages.
     acquisition : header facts.
     warnings : sentences for the user; the film was read all the same.
+    framing : what of it the network is shown, and how far it is turned; None: all, as it is.
     """
 
     pixels: NDArray[np.uint8]
@@ -57,6 +60,7 @@ class Radiograph:
     source: str = ""
     acquisition: Acquisition = field(default_factory=Acquisition)
     warnings: tuple[str, ...] = ()
+    framing: Framing | None = None
 
 
 def read_radiograph(
@@ -108,29 +112,42 @@ def _read(source: Any, name: str, size_px: int | None, force: bool) -> Radiograp
     from edge_pneumo.edge_runtime import door, door_picture, limits
 
     deadline = limits.Deadline.start(name)
-    facts = Acquisition()
-    if isinstance(source, np.ndarray):
-        picture = _from_array(source, name)
-    else:
-        data = read_bytes(source, name)
-        if data[:3] == b"\xff\xd8\xff":
-            from edge_pneumo.edge_runtime.raster import read_jpeg
-
-            picture = read_jpeg(data, name, size_px)
-        elif data[:8] == b"\x89PNG\r\n\x1a\n":
-            from edge_pneumo.edge_runtime.raster import read_png
-
-            picture = read_png(data, name)
-        else:
-            from edge_pneumo.edge_runtime.dicom import read_dicom
-
-            picture, facts = read_dicom(data, name, size_px, deadline, force=force)
+    data = source if isinstance(source, np.ndarray) else read_bytes(source, name)
+    picture, facts = _decode(data, name, size_px, deadline, force)
     deadline.check()
-    stated = facts.photometric is not None
-    doubts = door_picture.check_picture(
-        picture, name, polarity_stated=stated, frontal_stated=door.says_frontal_chest(facts), force=force
+    turns = door.quarter_turns(facts)
+    doubts, framing = door_picture.check_picture(
+        picture,
+        name,
+        polarity_stated=facts.photometric is not None,
+        frontal_stated=door.says_frontal_chest(facts),
+        quarter_turns=turns,
+        force=force,
     )
-    return Radiograph(picture.pixels, picture.width, picture.height, name, facts, picture.warnings + doubts)
+    if framing is not None and size_px is not None and picture.pixels.shape[1] < picture.width:
+        longest, part = max(picture.width, picture.height), max(framing.width, framing.height)
+        if part < longest:  # decoded at a scale that suits the whole film; the part alone needs more pixels
+            picture, _ = _decode(data, name, -(-size_px * longest // part), deadline, force)
+            framing = door_picture.look(picture, turns).framing
+    return Radiograph(picture.pixels, picture.width, picture.height, name, facts, picture.warnings + doubts, framing)
+
+
+def _decode(
+    data: bytes | NDArray, name: str, size_px: int | None, deadline: Deadline, force: bool
+) -> tuple[Picture, Acquisition]:
+    if isinstance(data, np.ndarray):
+        return _from_array(data, name), Acquisition()
+    if data[:3] == b"\xff\xd8\xff":
+        from edge_pneumo.edge_runtime.raster import read_jpeg
+
+        return read_jpeg(data, name, size_px), Acquisition()
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        from edge_pneumo.edge_runtime.raster import read_png
+
+        return read_png(data, name), Acquisition()
+    from edge_pneumo.edge_runtime.dicom import read_dicom
+
+    return read_dicom(data, name, size_px, deadline, force=force)
 
 
 def read_bytes(source: Any, name: str) -> bytes:

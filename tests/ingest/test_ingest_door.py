@@ -45,7 +45,6 @@ DOUBTED = [
     ({"body_part": "TRUNK"}, "body part TRUNK"),
     ({"view": "RLD"}, "lying patient"),
     ({"view": "XX"}, "view XX"),
-    ({"orientation": "L\\H"}, "upside down"),
 ]
 
 
@@ -93,16 +92,7 @@ def test_borders_of_one_grey_do_not_make_a_chest_something_else(sides, grey):
     """A quarter of the film's height at one end looked like an upside-down film; round about, like no chest."""
     top, bottom, left, right = (side * len(chest()) // 4 for side in sides)
     bordered = np.pad(chest(), ((top, bottom), (left, right)), constant_values=grey)
-    assert verdict(bordered) == "warn"  # at one edge only: are the lungs whole? All round: they are small
-
-
-@pytest.mark.parametrize("grey", [0, 255])
-@pytest.mark.parametrize(("border", "answer"), [(0.1, "pass"), (0.3, "warn")])
-def test_borders_all_round_are_told_of_where_they_make_the_lungs_small(grey, border, answer):
-    bordered = np.pad(chest(), round(border * len(chest())), constant_values=grey)
-    assert verdict(bordered) == answer
-    warnings = read_radiograph(bordered).warnings
-    assert any("cut it off" in sentence for sentence in warnings) == (answer == "warn")
+    assert verdict(bordered) == ("pass" if all(sides) else "warn")  # at one edge only: are the lungs whole?
 
 
 @pytest.mark.parametrize("kind", made_up())

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 from predict_films import drawn_chest
 
+from edge_pneumo.benchmarks.framing_check import HEADS, as_dicom
 from edge_pneumo.edge_runtime.decode import Box, Finding, RawOutputs
 from edge_pneumo.edge_runtime.outputs.overlay import draw_overlay, heat_map, render_overlay
 from edge_pneumo.edge_runtime.predict import Detector
@@ -69,6 +72,25 @@ def test_heat_lies_where_the_network_looked() -> None:
     assert 50 <= row < 75
     assert 300 <= column < 325
     assert scores[:, :250].max() < 0.01
+
+
+def test_heat_lies_where_the_network_looked_within_a_border_and_on_a_film_that_lies(model: str) -> None:
+    """One cell is hot, at the left shoulder of the upright film; the film stands in a border and lies on its side."""
+    upright = drawn_chest(1, 600, 600)
+    for turns, row, column in ((0, 275, 275), (1, 725, 275)):  # of 1000; numpy turns the picture
+        sheet = np.ascontiguousarray(np.rot90(np.pad(np.asarray(upright), 200), turns))
+        data = as_dicom(sheet, HEADS[turns])
+        with Detector.open(model) as detector:
+            seen = detector.examine(data, force=True)
+        cells = len(seen.raw.heat)
+        heat = np.full((cells, cells), -20, np.float32)
+        heat[round(cells * 0.125), round(cells * 0.125)] = 20
+        hot = replace(seen, raw=replace(seen.raw, heat=heat), result=result(probability=1.0))
+        picture = np.asarray(render_overlay(data, hot))[:1000].astype(int)
+        colour = picture[..., 0] - picture[..., 2]  # heat is red and yellow, the film grey
+        y, x = np.unravel_index(colour.argmax(), colour.shape)
+        assert abs(y - row) < 60
+        assert abs(x - column) < 60
 
 
 def test_heat_map_of_odd_sizes() -> None:

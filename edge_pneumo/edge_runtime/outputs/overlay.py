@@ -37,27 +37,37 @@ _HEAT_STOPS = np.array(
 
 
 def heat_map(raw: RawOutputs, geometry: Geometry, probability: float, size: tuple[int, int]) -> NDArray[np.float32]:
-    """Where the network looked: the score a box centred at each pixel of the film would get.
+    """Where the network looked: the score a box centred at each pixel of the film, or of the part that it was shown,
+    would get.
 
     Parameters
     ----------
     raw : the network's outputs; its `heat` grid covers the square input.
-    geometry : where the film lies in that square.
+    geometry : where that part lies in the square.
     probability : of the film, in 0..1; a box's score is sigmoid(heat) x probability.
-    size : (width, height) of the map in pixels.
+    size : (width, height) of the map in pixels, as the part lies on the film.
 
     Returns
     -------
     (height, width) float32 in 0..1, interpolated linearly between cells.
     """
     cells_y, cells_x = raw.heat.shape
-    film_w, film_h = geometry.width * geometry.scale_x, geometry.height * geometry.scale_y
+    film_w, film_h = geometry.upright[0] * geometry.scale_x, geometry.upright[1] * geometry.scale_y
     side = max(film_w, film_h)  # the letterbox fits the longer side exactly
     per_x, per_y = cells_x / side, cells_y / side
     left, top = geometry.pad_x * per_x, geometry.pad_y * per_y
     area = (left, top, min(cells_x, left + film_w * per_x), min(cells_y, top + film_h * per_y))
     scores = Image.fromarray((np.asarray(sigmoid(raw.heat)) * probability).astype(np.float32))
-    return np.asarray(scores.resize(size, Image.Resampling.BILINEAR, box=area)).clip(0, 1)
+    upright = (size[1], size[0]) if geometry.quarter_turns % 2 else size
+    shown = np.asarray(scores.resize(upright, Image.Resampling.BILINEAR, box=area)).clip(0, 1)
+    return np.rot90(shown, -geometry.quarter_turns)
+
+
+def _on_film(part: NDArray[np.float32], left: int, top: int, size: tuple[int, int]) -> NDArray[np.float32]:
+    """A map of a part of the film as one of the film (width, height); 0 where the network was not shown it."""
+    whole = np.zeros(size[::-1], np.float32)
+    whole[top : top + part.shape[0], left : left + part.shape[1]] = part
+    return whole
 
 
 def draw_overlay(film: Radiograph, result: FilmResult, scores: NDArray[np.float32] | None = None) -> Image.Image:
@@ -93,9 +103,13 @@ def render_overlay(source: FilmSource, examination: Examination, *, heat: bool =
         film = read_radiograph(source, size_px=MAX_SIDE_PX, name=result.file, force=True)
     scores = None
     if heat:
-        grid = max(MIN_SIDE_PX * film.width // max(film.width, film.height), 1)
-        grid = grid, max(MIN_SIDE_PX * film.height // max(film.width, film.height), 1)
-        scores = heat_map(examination.raw, examination.geometry, result.probability or 0.0, grid)
+        scale = MIN_SIDE_PX / max(film.width, film.height)
+        where = examination.geometry
+        x1, x2, y1, y2 = (
+            int(scale * edge) for edge in (where.left, where.left + where.width, where.top, where.top + where.height)
+        )
+        part = heat_map(examination.raw, where, result.probability or 0.0, (max(x2 - x1, 1), max(y2 - y1, 1)))
+        scores = _on_film(part, x1, y1, (max(int(scale * film.width), 1), max(int(scale * film.height), 1)))
     return draw_overlay(film, result, scores)
 
 

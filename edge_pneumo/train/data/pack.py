@@ -21,6 +21,7 @@ import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 _MAGIC = b"edgepneumo-pack1"
 _KEY_BYTES = 16
-_GEOMETRY = struct.Struct("<dd4i")
+_GEOMETRY = struct.Struct("<dd7i")
 _CRC = struct.Struct("<I")
 
 
@@ -113,9 +114,7 @@ class PixelCache:
         """Append one film; a failure to write is said once, and the cache is then only read."""
         if not self.writable:
             return
-        where = _GEOMETRY.pack(
-            geometry.scale_x, geometry.scale_y, geometry.pad_x, geometry.pad_y, geometry.width, geometry.height
-        )
+        where = _GEOMETRY.pack(*astuple(geometry))
         body = key + where + pixels.tobytes()
         record = body + _CRC.pack(zlib.crc32(body))
         with self._lock:

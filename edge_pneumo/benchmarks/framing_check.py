@@ -1,0 +1,140 @@
+"""What wide borders and films that do not stand upright cost, with the network's framing and without it.
+
+    python -m edge_pneumo.benchmarks.framing_check DATA [--split val] [--model default]     JSON on stdout
+
+Every film of the split is written again as DICOM with a border, or turned with Patient Orientation saying so, and
+judged by the evaluator: once as `predict` frames it, once with the whole frame shown as it is, as if there were no
+framing. Films that the door refuses are left out of the figures and counted.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_pneumo.benchmarks.answers import watched
+from edge_pneumo.benchmarks.metrics import evaluate
+from edge_pneumo.edge_runtime import door_picture
+from edge_pneumo.edge_runtime.preprocess import turned_boxes
+from edge_pneumo.edge_runtime.radiograph import read_radiograph
+from edge_pneumo.errors import FilmRefused
+
+if TYPE_CHECKING:
+    from edge_pneumo.train.data.film import Film
+
+HEADS = {0: "L\\F", 1: "F\\R", 2: "R\\H", 3: "H\\L"}
+"""Patient Orientation of an upright film turned so many quarter turns counter-clockwise."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is done to a film: borders as shares of its sides (top, bottom, left, right), in a grey level, and quarter
+    turns, counter-clockwise; `header` says so where it does not lie."""
+
+    name: str
+    border: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    grey: int = 0
+    quarter_turns: int = 0
+    header: bool = True
+
+    def __call__(self, film: Film) -> Film:
+        """The film, changed; its bytes are made when asked for."""
+        shown = read_radiograph(film.read(), name=film.path, force=True)
+        top, bottom, left, right = (
+            round(share * side) for share, side in zip(self.border, np.repeat(shown.pixels.shape, 2), strict=True)
+        )
+        pixels = np.pad(shown.pixels, ((top, bottom), (left, right)), constant_values=self.grey)
+        boxes = np.asarray(film.boxes_xyxy, np.float32).reshape(-1, 4) + np.array([left, top, left, top], np.float32)
+        height, width = pixels.shape
+        boxes = turned_boxes(boxes, width, height, self.quarter_turns)
+        stated = HEADS[self.quarter_turns if self.header else 1]
+        data = as_dicom(np.ascontiguousarray(np.rot90(pixels, self.quarter_turns)), stated)
+        return replace(film, boxes_xyxy=tuple(tuple(map(float, box)) for box in boxes), read=lambda: data)  # type: ignore[misc]
+
+
+ROUND = (1.0, 1.0, 1.0, 1.0)
+CHANGES = (
+    Change("as they are"),
+    *(
+        Change(f"{colour} border all round, {share:.0%} of the side", tuple(share * one for one in ROUND), grey)  # type: ignore[arg-type]
+        for colour, grey in (("black", 0), ("white", 255))
+        for share in (0.02, 0.05, 0.1, 0.2, 0.4, 1.0)
+    ),
+    Change("black border left and right, half of the width each", (0.0, 0.0, 0.5, 0.5)),
+    Change("black border, wider at the bottom right", (0.1, 0.3, 0.1, 0.3)),
+    Change("on its left side, and so says the header", quarter_turns=1),
+    Change("upside down, and so says the header", quarter_turns=2),
+    Change("on its right side, and so says the header", quarter_turns=3),
+    Change("on its side in a black border of 40 %", (0.4, 0.4, 0.4, 0.4), quarter_turns=1),
+    Change("upright, though the header says it lies", header=False),
+)
+
+
+def as_dicom(pixels: NDArray[np.uint8], orientation: str) -> bytes:
+    """A frontal chest film (h, w) as an uncompressed 8-bit DICOM file with this Patient Orientation."""
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
+
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = ComputedRadiographyImageStorage, generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    film = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    film.SOPClassUID, film.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    film.Modality, film.BodyPartExamined, film.ViewPosition, film.PatientOrientation = "CR", "CHEST", "PA", orientation
+    film.Rows, film.Columns = pixels.shape
+    film.SamplesPerPixel, film.PhotometricInterpretation, film.PixelRepresentation = 1, "MONOCHROME2", 0
+    film.BitsAllocated, film.BitsStored, film.HighBit = 8, 8, 7
+    film.PixelData = pixels.tobytes() + b"\0" * (pixels.size % 2)
+    stream = io.BytesIO()
+    film.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def check(model: Any, films: tuple[Film, ...], change: Callable[[Film], Film]) -> dict[str, Any]:
+    """AUC and RSNA score of a model (`train.judge.open_model`) on changed films, and how many are refused."""
+
+    def changed() -> Any:
+        for film in films:  # one at a time: all of them uncompressed would fill the memory
+            other = change(film)
+            yield other, next(iter(model.answers([other], 1)))
+
+    pairs = list(watched(changed(), len(films), getattr(change, "name", "changed")))
+    result = evaluate([film for film, _ in pairs], [answer for _, answer in pairs], bootstrap=0)
+    refused = sum(isinstance(answer, FilmRefused) for _, answer in pairs)
+    figures = {name: (result.get(name) or {}).get("value") for name in ("auc", "rsna_score")}
+    return {"refused": refused, **{name: value and round(value, 4) for name, value in figures.items()}}
+
+
+@click.command()
+@click.argument("data")
+@click.option("--split", default="val", show_default=True, help="Which of its films.")
+@click.option("--model", default="default", show_default=True, help="A model file, or `default`.")
+def main(data: str, split: str, model: str) -> None:
+    """Measure what borders and turns cost, with and without framing."""
+    from edge_pneumo.train.data.index import load_dataset
+    from edge_pneumo.train.judge import open_model
+
+    opened, dataset = open_model(model), load_dataset(data).split(split)
+    rows = []
+    for change in CHANGES:
+        row: dict[str, Any] = {"films": change.name, "framed": check(opened, dataset.films, change)}
+        with patch.object(door_picture, "framing", lambda *_: None):
+            row["whole_frame"] = check(opened, dataset.films, change)
+        rows.append(row)
+    facts = {name: opened.facts.get(name) for name in ("name", "version", "sha256")}
+    about = {"split": split, "n": len(dataset), "prevalence": round(dataset.prevalence, 4)}
+    json.dump({"schema": 1, "model": facts, "data": about, "rows": rows}, sys.stdout, indent=1)
+    click.echo()
+
+
+if __name__ == "__main__":
+    main()

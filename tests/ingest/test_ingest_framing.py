@@ -1,0 +1,136 @@
+"""Framing: of a film with wide borders the network is shown the part within, of one that lies, the upright film; boxes
+come back in the film's own pixels."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from ingest_films import chest, film, jpeg, written
+from PIL import Image
+from pydicom.uid import JPEGBaseline8Bit
+
+from edge_pneumo.benchmarks.framing_check import HEADS, as_dicom
+from edge_pneumo.edge_runtime.framing import Framing, find_bands
+from edge_pneumo.edge_runtime.preprocess import Geometry, InputSpec, preprocess
+from edge_pneumo.edge_runtime.radiograph import Radiograph, read_radiograph
+
+SPEC = InputSpec(128)
+
+
+def shown(source, size_px: int = 128):
+    return preprocess(read_radiograph(source, size_px=size_px), InputSpec(size_px))
+
+
+@pytest.mark.parametrize("grey", [0, 90, 255])
+@pytest.mark.parametrize("border", [(60, 60, 60, 60), (300, 300, 300, 300), (0, 0, 256, 256), (30, 90, 40, 100)])
+def test_a_border_changes_nothing_of_what_the_network_is_shown(border, grey):
+    top, bottom, left, right = border
+    bordered = np.pad(chest(512), ((top, bottom), (left, right)), constant_values=grey)
+    read = read_radiograph(bordered)
+    assert read.framing == Framing(left, top, 512, 512)
+    assert (read.width, read.height) == (512 + left + right, 512 + top + bottom)  # the film stays what it is
+    assert any("512 x 512" in sentence for sentence in read.warnings)
+    tensor, geometry = preprocess(read, SPEC)
+    np.testing.assert_array_equal(tensor, shown(chest(512))[0])
+    assert geometry.to_source([[0, 0, 64, 128]])[0] == pytest.approx([left, top, left + 256, top + 512])
+
+
+def test_narrow_borders_are_shown_as_in_the_films_it_learnt_from():
+    bordered = np.pad(chest(512), 10)
+    read = read_radiograph(bordered)
+    assert read.framing is None
+    assert read.warnings == ()
+
+
+def test_a_border_within_a_border():
+    """A black border with a white one around it, and a thin frame around both."""
+    sheet = np.pad(np.pad(np.pad(chest(512), 100), 80, constant_values=255), 4)
+    assert read_radiograph(sheet).framing == Framing(184, 184, 512, 512)
+
+
+def test_small_letters_do_not_keep_a_border_but_what_is_wide_does():
+    bordered = np.pad(chest(512), 200)
+    bordered[40:60, 300:380] = 255
+    assert read_radiograph(bordered).framing == Framing(200, 200, 512, 512)
+    bordered[40:60, 300:420] = 255  # over a tenth of the width: it may be part of the film
+    read = read_radiograph(bordered)
+    assert (read.framing.top, read.framing.height) == (40, 672)
+
+
+def test_too_little_within_a_border_is_not_blown_up():
+    assert read_radiograph(np.pad(chest(60), 100), force=True).framing is None
+    assert read_radiograph(np.pad(chest(64), 100), force=True).framing == Framing(100, 100, 64, 64)
+
+
+def test_a_jpeg_with_a_wide_border_is_decoded_with_as_many_pixels_as_the_part_needs():
+    """For the whole sheet an eighth of its pixels would do, which would leave the part 64 of the 128 wanted."""
+    packed = jpeg(np.pad(chest(512), 256), quality=98)
+    assert read_radiograph(packed, size_px=128).pixels.shape == (256, 256)
+    scaled, geometry = shown(packed)
+    whole, _ = shown(np.asarray(Image.open(io.BytesIO(packed))))
+    assert np.abs(scaled.astype(float) - whole).mean() < 1.5
+    assert geometry.to_source([[0, 0, 128, 128]])[0] == pytest.approx([256, 256, 768, 768], abs=8)
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+@pytest.mark.parametrize("border", [0, 100])
+def test_a_film_that_lies_as_its_header_says_is_turned(turns, border):
+    pixels = np.pad(chest(384)[:, :320], border)
+    lying = written(film(np.ascontiguousarray(np.rot90(pixels, turns)), PatientOrientation=HEADS[turns].split("\\")))
+    read = read_radiograph(lying)
+    assert read.framing.quarter_turns == (4 - turns) % 4
+    assert "it is turned" in " ".join(read.warnings)
+    tensor, geometry = preprocess(read, SPEC)
+    np.testing.assert_array_equal(tensor, shown(chest(384)[:, :320])[0])
+    # The upper left quarter of the film, as it lies in the file: numpy says where.
+    marked = np.zeros(pixels.shape)
+    marked[border : border + 192, border : border + 160] = 1
+    rows, columns = np.nonzero(np.rot90(marked, turns))
+    there = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    width = round(320 * 128 / 384)
+    pad = (128 - width) // 2
+    assert geometry.to_source([[pad, 0, pad + width / 2, 64]])[0] == pytest.approx(there, abs=0.1)
+    assert geometry.to_input([there])[0] == pytest.approx([pad, 0, pad + width / 2, 64], abs=0.1)
+
+
+@pytest.mark.parametrize("orientation", ["F\\R", "H\\L", "L\\H", "R\\H"])
+def test_a_header_that_lies_turns_nothing(orientation):
+    read = read_radiograph(written(film(chest(256), PatientOrientation=orientation.split("\\"))))
+    assert read.framing is None
+    assert "it is not turned" in " ".join(read.warnings)
+    assert read_radiograph(written(film(chest(256), PatientOrientation=["L", "F"]))).warnings == ()
+
+
+def test_jpeg_in_dicom_that_lies_in_a_border():
+    pixels = np.ascontiguousarray(np.rot90(np.pad(chest(512), 256)))
+    lying = written(film(pixels, syntax=JPEGBaseline8Bit, PatientOrientation=["F", "R"]))
+    tensor, geometry = shown(lying)
+    assert np.abs(tensor.astype(float) - shown(chest(512))[0]).mean() < 4
+    assert geometry.quarter_turns == 3
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_boxes_there_and_back(turns):
+    where = Geometry(0.25, 0.5, 7, 3, 300, 200, 40, 50, turns)
+    boxes = np.float32([[60, 70, 160, 110], [40, 50, 340, 250]])
+    assert where.to_source(where.to_input(boxes)) == pytest.approx(boxes, abs=1e-3)
+    beyond = where.to_source([[-1000, -1000, 1000, 1000]])[0]
+    assert beyond.tolist() == [40, 50, 340, 250]  # never into the border, nor off the film
+
+
+def test_a_radiograph_made_by_hand_is_shown_whole():
+    bordered = np.pad(chest(512), 300)
+    tensor, geometry = preprocess(Radiograph(bordered, 1112, 1112), SPEC)
+    assert (tensor[:30] == 0).all()
+    assert geometry.to_source([[0, 0, 128, 128]])[0].tolist() == [0, 0, 1112, 1112]
+
+
+def test_bands_of_a_picture_without_any_contrast():
+    assert find_bands(np.zeros((20, 30), np.uint8)) == (0, 0, 0, 0)
+
+
+def test_films_of_the_benchmark_say_how_they_lie():
+    read = read_radiograph(as_dicom(np.rot90(chest(256)).copy(), HEADS[1]))
+    assert read.framing == Framing(0, 0, 256, 256, 3)
