@@ -31,7 +31,7 @@ from edge_pneumo.train.augment import augment
 from edge_pneumo.train.config import AugmentConfig
 from edge_pneumo.train.data.film import DataSet
 from edge_pneumo.train.fit import write_log
-from edge_pneumo.train.resume import State, load_state, save_state
+from edge_pneumo.train.resume import State, check_recipe, load_state, save_state
 from edge_pneumo.train.run import (
     TrainedRun,
     load_run,
@@ -103,6 +103,7 @@ def quantise_run(
     record = _record(run, dataset, options)
     fingerprint = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
     if resume and (out / "model.weights.h5").exists():
+        check_recipe(out, record["qat"], "qat")
         say(f"{out} is finished already")
         return out
     state = load_state(out / "state.npz", fingerprint) if resume and (out / "state.npz").exists() else None

@@ -71,7 +71,7 @@ def train_detector(
     if not masked and all(stage.films == "masked" for stage in config.stages):
         raise UsageFault(f"every stage of the recipe {config.name} needs lung-masked films; give --masked DIR")
     if resume and (out / "model.weights.h5").exists() and not (out / "state.npz").exists():
-        check_recipe(out, config.to_dict())
+        check_recipe(out, config.to_dict(), "train")
         say(f"{out} is finished already")
         return out
     require_tensorflow()

@@ -80,9 +80,11 @@ def check_directory(out: Path, resume: bool) -> None:
         raise UsageFault(f"{out} holds a run already; go on with --resume, or give another --out")
 
 
-def check_recipe(out: Path, recipe: dict[str, Any]) -> None:
-    """UsageFault where the finished run in `out` had another recipe (fields unknown to its version are passed over)."""
-    asked, had = json.loads(json.dumps(recipe)), read_json(out / "config.json")["train"]
+def check_recipe(out: Path, recipe: dict[str, Any], part: str | None = None) -> None:
+    """UsageFault where the finished run in `out` had another recipe: fields of its config.json, or of that `part` of
+    it. Those unknown to the version that wrote it are passed over."""
+    config = read_json(out / "config.json")
+    asked, had = json.loads(json.dumps(recipe)), config[part] if part else config
     other = [name for name in asked if name in had and asked[name] != had[name]]
     if other:
         raise UsageFault(f"{out} is finished, with another {', '.join(other)}; train into another --out")

@@ -53,6 +53,10 @@ def trained(short, blobs, tmp_path_factory):
             quantise_run(source, blobs, out, options)
         patch.setattr(_Fitting, "run_epoch", run_epoch)
         quantise_run(source, blobs, out, options, resume=True, say=said.append)
+        quantise_run(source, blobs, out, options, resume=True, say=said.append)
+        assert said[-1] == f"{out} is finished already"
+        with pytest.raises(UsageFault, match="is finished, with another epochs;"):
+            quantise_run(source, blobs, out, QatOptions(epochs=3, batch_size=8), resume=True)
         patch.setattr("edge_pneumo.train.run.build_from_config", lambda config: build_short())
         yield out, said
 

@@ -120,6 +120,8 @@ def test_a_killed_run_goes_on_from_its_last_epoch(run, films, tmp_path):
     said.clear()
     train_system("fcnn", films, out, epochs=3, resume=True, say=said.append)
     assert said == [f"{out} is finished already"]
+    with pytest.raises(UsageFault, match="is finished, with another epochs, seed;"):
+        train_system("fcnn", films, out, epochs=4, seed=1, resume=True, say=said.append)
 
 
 def test_the_rate_falls_when_val_loss_stands_still_also_across_a_resume(tmp_path):

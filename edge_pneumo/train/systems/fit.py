@@ -20,7 +20,7 @@ from edge_pneumo.edge_runtime.decode import DecodeSpec
 from edge_pneumo.edge_runtime.preprocess import InputSpec
 from edge_pneumo.errors import FilmRefused, UsageFault
 from edge_pneumo.train.config import AugmentConfig
-from edge_pneumo.train.resume import load_state
+from edge_pneumo.train.resume import check_directory, check_recipe, load_state
 from edge_pneumo.train.run import require_tensorflow, save_weights, write_decode, write_json
 from edge_pneumo.train.systems.catalogue import System, find_system
 from edge_pneumo.train.systems.feed import BATCH_SIZE, Pictures, Say, batches, load_pictures, outputs
@@ -67,8 +67,9 @@ def train_system(
 
     from edge_pneumo.train.systems.graphs import build_system
 
-    _check_directory(out, resume)
+    check_directory(out, resume)
     if resume and (out / "model.weights.h5").exists():
+        check_recipe(out, {"system": system.name, "epochs": epochs or system.epochs, "seed": seed})
         say(f"{out} is finished already")
         return out
     set_random_seed(seed)
@@ -92,13 +93,6 @@ def train_system(
     rows = _run_epochs(system, model, train, val, epochs, seed, out, _fingerprint(record), resume, tensorboard, say)
     _finish(system, model, val, rows, record, train, out, say)
     return out
-
-
-def _check_directory(out: Path, resume: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise UsageFault(f"{out} is a file; --out names a directory")
-    if not resume and any((out / name).exists() for name in ("config.json", "state.npz")):
-        raise UsageFault(f"{out} holds a run already; go on with --resume, or give another --out")
 
 
 def _warnings(system: System, start: Start) -> list[str]:
