@@ -1,9 +1,9 @@
-"""What wide borders and films that do not stand upright cost, with the network's framing and without it.
+"""What another resolution, wide borders and films that do not stand upright cost, with framing and without.
 
     python -m edge_pneumo.benchmarks.framing_check DATA [--split val] [--model default]     JSON on stdout
 
-Every film of the split is written again as DICOM with a border, or turned with Patient Orientation saying so, and
-judged by the evaluator: once as `predict` frames it, once with the whole frame shown as it is, as if there were no
+Every film of the split is written again as DICOM: resized, with a border, or turned with Patient Orientation saying so,
+and judged by the evaluator: once as `predict` frames it, once with the whole frame shown as it is, as if there were no
 framing. Films that the door refuses are left out of the figures and counted.
 """
 
@@ -20,6 +20,7 @@ from unittest.mock import patch
 import click
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from edge_pneumo.benchmarks.answers import watched
 from edge_pneumo.benchmarks.metrics import evaluate
@@ -37,23 +38,30 @@ HEADS = {0: "L\\F", 1: "F\\R", 2: "R\\H", 3: "H\\L"}
 
 @dataclass(frozen=True)
 class Change:
-    """What is done to a film: borders as shares of its sides (top, bottom, left, right), in a grey level, and quarter
-    turns, counter-clockwise; `header` says so where it does not lie."""
+    """What is done to a film: a `longer` side of so many pixels, borders as shares of its sides (top, bottom, left,
+    right), in a grey level, and quarter turns, counter-clockwise; `header` says so where it does not lie."""
 
     name: str
     border: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     grey: int = 0
     quarter_turns: int = 0
     header: bool = True
+    longer: int | None = None
 
     def __call__(self, film: Film) -> Film:
         """The film, changed; its bytes are made when asked for."""
         shown = read_radiograph(film.read(), name=film.path, force=True)
+        pixels, scale = shown.pixels, 1.0
+        if self.longer is not None:
+            scale = self.longer / max(pixels.shape)
+            size = round(shown.width * scale), round(shown.height * scale)
+            pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
         top, bottom, left, right = (
-            round(share * side) for share, side in zip(self.border, np.repeat(shown.pixels.shape, 2), strict=True)
+            round(share * side) for share, side in zip(self.border, np.repeat(pixels.shape, 2), strict=True)
         )
-        pixels = np.pad(shown.pixels, ((top, bottom), (left, right)), constant_values=self.grey)
-        boxes = np.asarray(film.boxes_xyxy, np.float32).reshape(-1, 4) + np.array([left, top, left, top], np.float32)
+        pixels = np.pad(pixels, ((top, bottom), (left, right)), constant_values=self.grey)
+        boxes = np.asarray(film.boxes_xyxy, np.float32).reshape(-1, 4) * scale
+        boxes = boxes + np.array([left, top, left, top], np.float32)
         height, width = pixels.shape
         boxes = turned_boxes(boxes, width, height, self.quarter_turns)
         stated = HEADS[self.quarter_turns if self.header else 1]
@@ -64,6 +72,7 @@ class Change:
 ROUND = (1.0, 1.0, 1.0, 1.0)
 CHANGES = (
     Change("as they are"),
+    *(Change(f"resized to {side} pixels (Lanczos)", longer=side) for side in (900, 1100, 1500, 2048, 3000)),
     *(
         Change(f"{colour} border all round, {share:.0%} of the side", tuple(share * one for one in ROUND), grey)  # type: ignore[arg-type]
         for colour, grey in (("black", 0), ("white", 255))

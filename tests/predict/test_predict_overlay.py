@@ -11,7 +11,7 @@ from predict_films import drawn_chest
 
 from edge_pneumo.benchmarks.framing_check import HEADS, as_dicom
 from edge_pneumo.edge_runtime.decode import Box, Finding, RawOutputs
-from edge_pneumo.edge_runtime.outputs.overlay import draw_overlay, heat_map, render_overlay
+from edge_pneumo.edge_runtime.outputs.overlay import draw_overlay, heat_of_part, render_overlay
 from edge_pneumo.edge_runtime.predict import Detector
 from edge_pneumo.edge_runtime.preprocess import Geometry, InputSpec, preprocess
 from edge_pneumo.edge_runtime.radiograph import Radiograph
@@ -65,7 +65,7 @@ def test_heat_lies_where_the_network_looked() -> None:
     _, geometry = preprocess(wide, InputSpec(size_px=256))
     logits = np.full((16, 16), -20, np.float32)
     logits[6, 12] = 20.0
-    scores = heat_map(RawOutputs(0.0, logits, np.zeros((16, 16, 4), np.float32)), geometry, 0.8, (400, 200))
+    scores = heat_of_part(RawOutputs(0.0, logits, np.zeros((16, 16, 4), np.float32)), geometry, 0.8, (400, 200))
     row, column = np.unravel_index(scores.argmax(), scores.shape)
     assert scores.max() == pytest.approx(0.8, abs=0.02)
     # cell (6, 12) covers input pixels y 96..112, x 192..208: film y 100..150 of 400, x 600..650 of 800; halved here
@@ -96,7 +96,7 @@ def test_heat_lies_where_the_network_looked_within_a_border_and_on_a_film_that_l
 def test_heat_map_of_odd_sizes() -> None:
     geometry = Geometry(0.1, 0.1, 13, 0, 371, 640)
     raw = RawOutputs(0.0, np.zeros((4, 4), np.float32), np.zeros((4, 4, 4), np.float32))
-    scores = heat_map(raw, geometry, 1.0, (37, 64))
+    scores = heat_of_part(raw, geometry, 1.0, (37, 64))
     assert scores.shape == (64, 37)
     assert scores == pytest.approx(0.5)
 

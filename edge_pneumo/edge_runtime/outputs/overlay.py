@@ -36,20 +36,36 @@ _HEAT_STOPS = np.array(
 )
 
 
-def heat_map(raw: RawOutputs, geometry: Geometry, probability: float, size: tuple[int, int]) -> NDArray[np.float32]:
-    """Where the network looked: the score a box centred at each pixel of the film, or of the part that it was shown,
-    would get.
+def heat_map(examination: Examination, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Where the network looked: the score a box centred at each pixel of the film would get.
+
+    Parameters
+    ----------
+    size : (width, height) of the map in pixels; the film's own, or fewer.
+
+    Returns
+    -------
+    (height, width) float32 in 0..1, interpolated linearly between cells; 0 in borders that the network was not shown.
+    """
+    film, where = examination.film, examination.geometry
+    x1, x2 = (int(size[0] * edge / film.width) for edge in (where.left, where.left + where.width))
+    y1, y2 = (int(size[1] * edge / film.height) for edge in (where.top, where.top + where.height))
+    whole = np.zeros(size[::-1], np.float32)
+    if x2 > x1 and y2 > y1:
+        probability = examination.result.probability or 0.0
+        whole[y1:y2, x1:x2] = heat_of_part(examination.raw, where, probability, (x2 - x1, y2 - y1))
+    return whole
+
+
+def heat_of_part(raw: RawOutputs, geometry: Geometry, probability: float, size: tuple[int, int]) -> NDArray[np.float32]:
+    """The map of the part of a film that the network was shown, as it lies on the film.
 
     Parameters
     ----------
     raw : the network's outputs; its `heat` grid covers the square input.
     geometry : where that part lies in the square.
     probability : of the film, in 0..1; a box's score is sigmoid(heat) x probability.
-    size : (width, height) of the map in pixels, as the part lies on the film.
-
-    Returns
-    -------
-    (height, width) float32 in 0..1, interpolated linearly between cells.
+    size : (width, height) of the map in pixels.
     """
     cells_y, cells_x = raw.heat.shape
     film_w, film_h = geometry.upright[0] * geometry.scale_x, geometry.upright[1] * geometry.scale_y
@@ -61,13 +77,6 @@ def heat_map(raw: RawOutputs, geometry: Geometry, probability: float, size: tupl
     upright = (size[1], size[0]) if geometry.quarter_turns % 2 else size
     shown = np.asarray(scores.resize(upright, Image.Resampling.BILINEAR, box=area)).clip(0, 1)
     return np.rot90(shown, -geometry.quarter_turns)
-
-
-def _on_film(part: NDArray[np.float32], left: int, top: int, size: tuple[int, int]) -> NDArray[np.float32]:
-    """A map of a part of the film as one of the film (width, height); 0 where the network was not shown it."""
-    whole = np.zeros(size[::-1], np.float32)
-    whole[top : top + part.shape[0], left : left + part.shape[1]] = part
-    return whole
 
 
 def draw_overlay(film: Radiograph, result: FilmResult, scores: NDArray[np.float32] | None = None) -> Image.Image:
@@ -103,13 +112,9 @@ def render_overlay(source: FilmSource, examination: Examination, *, heat: bool =
         film = read_radiograph(source, size_px=MAX_SIDE_PX, name=result.file, force=True)
     scores = None
     if heat:
-        scale = MIN_SIDE_PX / max(film.width, film.height)
-        where = examination.geometry
-        x1, x2, y1, y2 = (
-            int(scale * edge) for edge in (where.left, where.left + where.width, where.top, where.top + where.height)
-        )
-        part = heat_map(examination.raw, where, result.probability or 0.0, (max(x2 - x1, 1), max(y2 - y1, 1)))
-        scores = _on_film(part, x1, y1, (max(int(scale * film.width), 1), max(int(scale * film.height), 1)))
+        longest = max(film.width, film.height)
+        grid = max(MIN_SIDE_PX * film.width // longest, 1), max(MIN_SIDE_PX * film.height // longest, 1)
+        scores = heat_map(examination, grid)
     return draw_overlay(film, result, scores)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from edge_pneumo import __version__
 from edge_pneumo.edge_runtime.decode import DecodeSpec
 from edge_pneumo.edge_runtime.preprocess import InputSpec
-from edge_pneumo.errors import FilmRefused, UsageFault
+from edge_pneumo.errors import FilmRefused
 from edge_pneumo.train.config import AugmentConfig
 from edge_pneumo.train.resume import check_directory, check_recipe, load_state
 from edge_pneumo.train.run import require_tensorflow, save_weights, write_decode, write_json
