@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -25,6 +25,7 @@ from PIL import Image
 from edge_pneumo.benchmarks.answers import watched
 from edge_pneumo.benchmarks.metrics import evaluate
 from edge_pneumo.edge_runtime import door_picture
+from edge_pneumo.edge_runtime.grey import Picture
 from edge_pneumo.edge_runtime.preprocess import turned_boxes
 from edge_pneumo.edge_runtime.radiograph import read_radiograph
 from edge_pneumo.errors import FilmRefused
@@ -123,6 +124,23 @@ def check(model: Any, films: tuple[Film, ...], change: Callable[[Film], Film]) -
     return {"refused": refused, **{name: value and round(value, 4) for name, value in figures.items()}}
 
 
+def headers_believed(films: Sequence[Film]) -> dict[str, int]:
+    """Of films turned each way with a header that says so, and of upright ones with one that lies, how many are judged
+    wrongly."""
+    wrong = {"asked": 3 * len(films), "right_but_not_believed": 0, "lying_but_believed": 0}
+    for film in films:
+        shown = read_radiograph(film.read(), size_px=256, name=film.path, force=True)
+        for turns in (1, 2, 3):
+            lying = np.ascontiguousarray(np.rot90(shown.pixels, turns))
+            believed = [
+                door_picture.look(Picture(pixels, pixels.shape[1], pixels.shape[0], None), 4 - turns).lies
+                for pixels in (lying, shown.pixels)
+            ]
+            wrong["right_but_not_believed"] += not believed[0]
+            wrong["lying_but_believed"] += believed[1]
+    return wrong
+
+
 @click.command()
 @click.argument("data")
 @click.option("--split", default="val", show_default=True, help="Which of its films.")
@@ -132,7 +150,8 @@ def main(data: str, split: str, model: str) -> None:
     from edge_pneumo.train.data.index import load_dataset
     from edge_pneumo.train.judge import open_model
 
-    opened, dataset = open_model(model), load_dataset(data).split(split)
+    opened, every = open_model(model), load_dataset(data)
+    dataset = every.split(split)
     rows = []
     for change in CHANGES:
         row: dict[str, Any] = {"films": change.name, "framed": check(opened, dataset.films, change)}
@@ -141,7 +160,8 @@ def main(data: str, split: str, model: str) -> None:
         rows.append(row)
     facts = {name: opened.facts.get(name) for name in ("name", "version", "sha256")}
     about = {"split": split, "n": len(dataset), "prevalence": round(dataset.prevalence, 4)}
-    json.dump({"schema": 1, "model": facts, "data": about, "rows": rows}, sys.stdout, indent=1)
+    result = {"schema": 1, "model": facts, "data": about, "rows": rows, "headers": headers_believed(every.films)}
+    json.dump(result, sys.stdout, indent=1)
     click.echo()
 
 

@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_pneumo.edge_runtime.framing import Bands, Framing, find_bands, framing, is_wide, within
+from edge_pneumo.edge_runtime.limits import MIN_SIDE_PX
 from edge_pneumo.edge_runtime.grey import Picture
 from edge_pneumo.errors import FilmRefused
 
 SIDE = 16
+NO_BANDS = (0, 0, 0, 0)
 SAMPLE_SIDE = 128
 """About how many rows and columns are looked at."""
 
@@ -32,7 +34,8 @@ COLOURED = 40
 """Difference between a pixel's channels from which it is coloured; a blue-toned film stays below."""
 REFUSE_COLOURED, DOUBT_COLOURED = 0.25, 0.01
 CUT_SHARE, DOUBT_CUT_SHARE = 0.30, 0.15
-"""Share of the film that is one grey at one edge only; frontal films have at most .20, padded ones have both edges."""
+"""Share of the film that is one grey at the lower edge only, and at any edge only; frontal films have at most .20, padded
+ones have both edges."""
 PAPER_SHARE = 0.60
 """Share of (nearly) white, within any borders, that makes a page of a picture that is no chest; one film of RSNA's has
 more, so that a picture that is one gets a warning."""
@@ -73,6 +76,7 @@ class Look:
     span: float
     coloured: float
     white: float
+    one_sided: float
     cut: float
     framing: Framing | None = None
     lies: bool = False
@@ -114,6 +118,11 @@ def check_picture(
     if quarter_turns:
         said.append(_TURNED if seen.lies else _NOT_TURNED)
     shown = seen.framing
+    if shown is not None and min(shown.width, shown.height) < MIN_SIDE_PX:
+        sentence = f"within its border only {shown.width} x {shown.height} pixels, of at least {MIN_SIDE_PX} a side"
+        if not force:
+            raise FilmRefused("bad-dimensions", f"{name}: {sentence}. Give the film larger.")
+        return (*said, sentence), None
     if shown is not None and (shown.width, shown.height) != (picture.width, picture.height):
         said.append(
             f"a wide border of a single grey is left out; the network is shown the {shown.width} x {shown.height} "
@@ -130,15 +139,15 @@ def look(picture: Picture, quarter_turns: int = 0) -> Look:
     """Measure a picture; about a fifth of a millisecond, whatever its size."""
     step = max(1, min(picture.pixels.shape) // SAMPLE_SIDE)
     sample = np.ascontiguousarray(picture.pixels[::step, ::step])
-    wide = find_bands(sample, letters=True)
-    bands = find_bands(sample) if any(wide) else wide
-    wide = wide if is_wide(wide, sample.shape) else bands
-    inner = within(sample, wide)
-    tiny = shrink(inner)
-    turned_tiny = np.ascontiguousarray(np.rot90(tiny, quarter_turns))
-    lies = quarter_turns != 0 and compare(turned_tiny)[1] > compare(tiny)[1]
-    tiny = turned_tiny if lies else tiny
+    plain, lettered = find_bands(sample), find_bands(sample, letters=True)
+    bands = lettered if is_wide(lettered, sample) else plain
+    inner, tiny, lies = _glance(sample, bands, quarter_turns)
     likeness, upright, turned = compare(tiny)
+    if bands != plain and likeness < DOUBT_LIKENESS:  # no chest between letters: a page has such borders too
+        bands = plain
+        inner, tiny, lies = _glance(sample, bands, quarter_turns)
+        likeness, upright, turned = compare(tiny)
+    wide = bands if is_wide(bands, sample) else NO_BANDS
     ordered = np.sort(tiny, axis=None)
     return Look(
         likeness=likeness,
@@ -147,10 +156,24 @@ def look(picture: Picture, quarter_turns: int = 0) -> Look:
         span=float(ordered[-3]) - float(ordered[2]),
         coloured=0.0 if picture.colours is None else _coloured_share(picture.colours),
         white=np.count_nonzero(inner > 235) / inner.size,
-        cut=_cut_share(bands, sample.shape),
+        one_sided=_one_sided(bands, sample.shape),
+        cut=_cut_short(find_bands(sample, once=True), sample.shape) if any(plain) else 0.0,
         framing=framing(picture.pixels, (picture.width, picture.height), wide, step, quarter_turns if lies else 0),
         lies=lies,
     )
+
+
+def _glance(
+    sample: NDArray[np.uint8], bands: Bands, quarter_turns: int
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], bool]:
+    """What lies within the bands, the same as (16, 16), turned where it looks more upright so, and whether it was."""
+    inner = within(sample, bands)
+    tiny = shrink(inner)
+    if quarter_turns:
+        turned = np.ascontiguousarray(np.rot90(tiny, quarter_turns))
+        if compare(turned)[1] > compare(tiny)[1]:
+            return inner, turned, True
+    return inner, tiny, False
 
 
 def shrink(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -189,7 +212,7 @@ def judge(seen: Look, polarity_stated: bool, frontal_stated: bool = False) -> tu
     if seen.coloured > REFUSE_COLOURED:
         return "not-a-radiograph", f"{seen.coloured:.0%} of it is coloured"
     if seen.cut > CUT_SHARE:
-        return "truncated", f"{seen.cut:.0%} of it, at one edge, is a single grey: cut off"
+        return "truncated", f"its lower {seen.cut:.0%} is a single grey: cut off"
     if -seen.upright > max(INVERTED_CORRELATION, seen.turned):
         doubt = "looks inverted (air bright, bone dark), so the finding cannot be trusted"
         return None if polarity_stated else "not-a-radiograph", doubt
@@ -201,8 +224,8 @@ def judge(seen: Look, polarity_stated: bool, frontal_stated: bool = False) -> tu
         return "not-a-chest", f"does not look like a frontal chest film (likeness {seen.likeness:.2f})"
     if seen.likeness < DOUBT_LIKENESS:
         return None, f"hardly looks like a frontal chest film (likeness {seen.likeness:.2f}); check that it is one"
-    if seen.cut > DOUBT_CUT_SHARE:
-        return None, f"{seen.cut:.0%} of it, at one edge, is a single grey; check that the lungs are whole"
+    if seen.one_sided > DOUBT_CUT_SHARE:
+        return None, f"{seen.one_sided:.0%} of it, at one edge, is a single grey; check that the lungs are whole"
     if seen.white > PAPER_SHARE:
         return None, "is white for the most part: a page of paper, or a washed-out film"
     if seen.coloured > DOUBT_COLOURED:
@@ -214,7 +237,16 @@ def _coloured_share(colours: NDArray[np.uint8]) -> float:
     return float(np.mean(np.ptp(colours, axis=2) >= COLOURED))
 
 
-def _cut_share(bands: Bands, shape: tuple[int, ...]) -> float:
+def _one_sided(bands: Bands, shape: tuple[int, ...]) -> float:
     """The largest band of a single grey at one edge, less the band at the opposite edge (padding has both)."""
     top, bottom, left, right = bands
     return max(abs(top - bottom) / shape[0], abs(left - right) / shape[1])
+
+
+def _cut_short(bands: Bands, shape: tuple[int, ...]) -> float:
+    """The band at the bottom, less that at the top, where there is none at the sides: rows that never came.
+
+    On a sheet the film may lie anywhere; then two sides have a band, or another than the bottom has.
+    """
+    top, bottom, left, right = bands
+    return 0.0 if max(left, right) > 0.1 * shape[1] else (bottom - top) / shape[0]

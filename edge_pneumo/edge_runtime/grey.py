@@ -17,6 +17,9 @@ SAMPLE_PIXELS = 1_000_000
 """About how many pixels (evenly spaced) the range of a film without a window is estimated from."""
 TAIL = 0.001
 """Share of pixels ignored at either end of that range: burnt-in letters, dead detector cells."""
+GAP, SPIKE, RANGE_BINS = 1 / 8, 1 / 32, 256
+"""Of the whole range: the least gap, without (nearly) any pixel, between a film and what was burnt in beside it, and the
+most that greys of the latter (a border, letters) differ by; measured in so many bins."""
 FILLS = 0.6
 """Share of all greys that fit its bits from which on a film is taken as it is; 98 % of RSNA's 8-bit films, which are
 always, use as many."""
@@ -165,6 +168,7 @@ def _scale(raw: NDArray, how: Rendering) -> tuple[tuple[float, float] | None, tu
     sample = _modality(sample[~_is_padding(sample, how)], how)
     if not sample.size:
         return (0.0, 1.0), ()
+    sample = _without_spike(sample, bright=not how.invert)
     low, high = (float(end) for end in np.quantile(sample, [TAIL, 1 - TAIL]))
     used = (low, high if high > low else low + 1)
     if how.voi_lut is not None:
@@ -175,12 +179,38 @@ def _scale(raw: NDArray, how: Rendering) -> tuple[tuple[float, float] | None, tu
         if np.mean((sample > ends[0]) & (sample < ends[1])) < MIN_IN_WINDOW:
             return used, ("the window in the header misses nearly all pixels; it is not used",)
         return (None if how.window_function == "SIGMOID" else ends), ()
-    if how.signed or how.modality_lut is not None or (how.slope, how.intercept) != (1.0, 0.0):
-        return used, ()
-    # 16 bits stored is often said of 12
-    bits = how.stored if how.stored < 16 else max(int(sample.max()).bit_length(), 8)
+    both = _without_spike(sample, bright=how.invert)
+    bits = how.stored
+    if bits == 16:  # is often said of 12, beyond which a border may lie
+        bits = max(int(both.max()).bit_length(), 8)
     whole = (0.0, float((1 << bits) - 1))
-    return (whole if how.stored <= 8 or high - low >= FILLS * whole[1] else used), ()
+    plain = not how.signed and how.modality_lut is None and (how.slope, how.intercept) == (1.0, 0.0)
+    if plain and (how.stored <= 8 or min(high, whole[1]) - low >= FILLS * whole[1]):
+        return whole, ()
+    low, high = (float(end) for end in np.quantile(both, [TAIL, 1 - TAIL]))
+    return (low, high if high > low else low + 1), ()
+
+
+def _without_spike(values: NDArray[np.float32], bright: bool) -> NDArray[np.float32]:
+    """Values (n,) without a spike at their upper (`bright`) or lower end, far off the others: a border or letters. They
+    would take the greys that the film needs.
+
+    At the dark end of what is shown this is asked only where a film is stretched at all: films have a black border more
+    often than not, and one that fills its bits is taken as it is, with 8 bits as with more.
+    """
+    counts, edges = np.histogram(values, RANGE_BINS)
+    counts, edges = (counts, edges) if bright else (counts[::-1], -edges[::-1])
+    beside = np.cumsum(counts[::-1])[::-1]  # in this bin and all beyond
+    spike = RANGE_BINS - max(1, round(SPIKE * RANGE_BINS))
+    gap = round(GAP * RANGE_BINS)
+    few = TAIL * values.size
+    if beside[spike] < 10 * few:  # letters, which have soft edges
+        few = max(few, beside[spike] / 2)
+    between = beside - beside[spike]  # from this bin up to the spike
+    first = int(np.argmax(between <= few))  # the gap begins here
+    if beside[spike] <= TAIL * values.size or spike - first < gap or first == 0:
+        return values
+    return values[values <= edges[first]] if bright else values[-values <= edges[first]]
 
 
 def _window_ends(centre: float, width: float, function: str) -> tuple[float, float]:

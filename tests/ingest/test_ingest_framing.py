@@ -15,6 +15,7 @@ from edge_pneumo.benchmarks.framing_check import HEADS, as_dicom
 from edge_pneumo.edge_runtime.framing import Framing, find_bands
 from edge_pneumo.edge_runtime.preprocess import Geometry, InputSpec, preprocess
 from edge_pneumo.edge_runtime.radiograph import Radiograph, read_radiograph
+from edge_pneumo.errors import FilmRefused
 
 SPEC = InputSpec(128)
 
@@ -50,18 +51,54 @@ def test_a_border_within_a_border():
     assert read_radiograph(sheet).framing == Framing(184, 184, 512, 512)
 
 
-def test_small_letters_do_not_keep_a_border_but_what_is_wide_does():
-    bordered = np.pad(chest(512), 200)
-    bordered[40:60, 300:380] = 255
+@pytest.mark.parametrize("grey", [0, 255])
+def test_letters_and_a_banner_do_not_keep_a_border(grey):
+    bordered = np.pad(chest(512), 200, constant_values=grey)
+    bordered[40:60, 300:380] = 255 - grey
     assert read_radiograph(bordered).framing == Framing(200, 200, 512, 512)
-    bordered[40:60, 300:420] = 255  # over a tenth of the width: it may be part of the film
-    read = read_radiograph(bordered)
-    assert (read.framing.top, read.framing.height) == (40, 672)
+    bordered[40:70, 20:-20:2] = 255 - grey  # a line of text from one side to the other
+    bordered[-60:-40, 20:400:3] = 255 - grey
+    assert read_radiograph(bordered).framing == Framing(200, 200, 512, 512)
 
 
-def test_too_little_within_a_border_is_not_blown_up():
+def test_what_takes_much_of_the_border_stays():
+    """Half a film more below the film: as likely two films on one sheet as text."""
+    bordered = np.pad(chest(512), 200)
+    bordered[750:900, 200:712] = chest(512)[:150]
+    assert read_radiograph(bordered, force=True).framing.height > 600
+
+
+def test_a_film_that_takes_less_than_a_tenth_of_a_sheet_is_not_taken_for_letters():
+    assert read_radiograph(np.pad(chest(256), 1400)).framing == Framing(1400, 1400, 256, 256)
+
+
+def test_a_scan_with_grain_in_its_border():
+    grain = np.random.default_rng(0).normal(0, 2, (912, 912))
+    sheet = np.clip(np.pad(chest(512), 200, constant_values=230) + grain, 0, 255).astype(np.uint8)
+    assert read_radiograph(sheet).framing == Framing(200, 200, 512, 512)
+
+
+@pytest.mark.parametrize("where", [(0, 700, 0, 700), (700, 0, 0, 700), (0, 0, 600, 0), (600, 0, 0, 0)])
+def test_a_film_in_the_corner_of_a_sheet_or_at_one_side_is_answered_with_a_doubt(where):
+    top, bottom, left, right = where
+    read = read_radiograph(np.pad(chest(512), ((top, bottom), (left, right)), constant_values=255))
+    assert read.framing == Framing(left, top, 512, 512)
+    assert "check that the lungs are whole" in read.warnings[0]
+
+
+@pytest.mark.parametrize(("grey", "shown"), [(255, Framing(162, 0, 400, 724)), (0, None)])
+def test_a_portrait_film_padded_to_a_square(grey, shown):
+    """With black it is what the letterbox would make of it; white would stay as it is."""
+    pixels = np.asarray(Image.fromarray(chest(724)).resize((400, 724)))
+    assert read_radiograph(np.pad(pixels, ((0, 0), (162, 162)), constant_values=grey)).framing == shown
+
+
+def test_too_little_within_a_border_is_refused_as_it_is_without():
+    with pytest.raises(FilmRefused, match="within its border only 60 x 60 pixels") as caught:
+        read_radiograph(np.pad(chest(60), 100))
+    assert caught.value.reason == "bad-dimensions"
     assert read_radiograph(np.pad(chest(60), 100), force=True).framing is None
-    assert read_radiograph(np.pad(chest(64), 100), force=True).framing == Framing(100, 100, 64, 64)
+    assert read_radiograph(np.pad(chest(64), 100)).framing == Framing(100, 100, 64, 64)
 
 
 def test_a_jpeg_with_a_wide_border_is_decoded_with_as_many_pixels_as_the_part_needs():

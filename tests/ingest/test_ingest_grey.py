@@ -127,3 +127,31 @@ def test_large_deep_films_are_shown_in_bands():
         ),
     )
     assert np.abs(pixels - (raw / 2.0**32 + 0.5) * 255).max() <= 0.51
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME2", "MONOCHROME1"])
+@pytest.mark.parametrize("bright", [True, False])
+@pytest.mark.parametrize(("top", "bits"), [(4095, 16), (2500, 12), (2047, 12)])
+def test_a_border_takes_no_greys_from_the_film(photometric, bright, top, bits):
+    """12 bits said to be 16, or a film that uses half its range: white beside it, or black, must not make it darker."""
+    values = np.round(chest(256) * (top / 255)).astype(np.uint16)
+    most = (1 << bits) - 1
+    if photometric == "MONOCHROME1":
+        values = (top if bits == 16 else most) - values
+    inverted = photometric == "MONOCHROME1"
+    border = most if bright != inverted else 0
+    tags = {"PhotometricInterpretation": photometric, "BitsStored": bits, "HighBit": bits - 1}
+    bare, _ = shown(film(values, **tags))
+    bordered, _ = shown(film(np.pad(values, 100, constant_values=border), **tags))
+    if bright or bits == 16:  # with black it is taken as it is, as with 8 bits
+        assert np.abs(bordered[100:-100, 100:-100].astype(int) - bare).mean() < 1.5
+    assert (bordered[:100] == (255 if bright else 0)).all()
+
+
+def test_letters_brighter_than_the_film_take_no_greys_from_it():
+    values = chest(256).astype(np.uint16) * 16
+    lettered = values.copy()
+    lettered[5:20, 5:35] = 65535
+    lettered[5:20, 4:34:6] = 30000  # their soft edges
+    pixels, _ = shown(film(lettered))
+    assert np.abs(pixels[40:].astype(int) - shown(film(values))[0][40:]).max() <= 3

@@ -114,6 +114,12 @@ def test_same_study_and_patient_new_series_right_reference(detector: Detector, k
     assert f"{detector.model.name} {detector.model.version}" in first.SoftwareVersions
 
 
+def test_report_says_what_the_user_is_warned_of(detector: Detector, tmp_path: Path) -> None:
+    path = write(detector, dicom_chest(4, PatientOrientation=["F", "R"]), "sr", tmp_path)
+    texts = [element.value for element in pydicom.dcmread(path).iterall() if element.keyword == "TextValue"]
+    assert any(text.startswith("warning: by its header it does not stand upright") for text in texts)
+
+
 def test_report_says_what_the_result_says(detector: Detector, tmp_path: Path) -> None:
     source = dicom_chest(4)
     result = detector.predict(source)

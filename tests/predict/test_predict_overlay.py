@@ -113,6 +113,17 @@ def test_heat_can_be_left_out_and_eyes_get_more_pixels_than_the_network(model: s
     assert np.ptp(plain[:800], axis=2).mean() < np.ptp(heat[:800], axis=2).mean()
 
 
+def test_warnings_are_written_below() -> None:
+    plain, warned = (
+        draw_overlay(film(600, 600), replace(result(probability=0.1), warnings=sentences))
+        for sentences in ((), ("a wide border is left out " * 8, "it is turned"))
+    )
+    assert warned.height > plain.height + 3 * 12  # a long sentence takes several lines
+    lines = np.asarray(warned)[plain.height :]
+    assert (lines > 200).any(axis=(1, 2)).sum() > 20
+    assert (lines[:, -8:] < 60).all()  # nothing runs off the picture
+
+
 def test_a_refused_film_has_no_overlay() -> None:
     with pytest.raises(ValueError, match="refused film has no overlay"):
         draw_overlay(film(300, 300), FilmResult.refused("film", "blank", "blank"))

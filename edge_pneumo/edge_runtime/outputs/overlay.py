@@ -161,7 +161,7 @@ def _draw_box(draw: ImageDraw.ImageDraw, box: Box, scale: tuple[float, float], s
 
 
 def _with_caption(picture: Image.Image, result: FilmResult, *, heat: bool) -> Image.Image:
-    """The picture with two lines of text and the heat map's scale below."""
+    """The picture with two lines of text and the heat map's scale below, and what the user was warned of."""
     finding, model = result.finding, result.model
     if finding is None or model is None:
         raise ValueError("a refused film has no overlay")
@@ -175,16 +175,33 @@ def _with_caption(picture: Image.Image, result: FilmResult, *, heat: bool) -> Im
     big = _fitting(first, room, max(16, max(picture.size) // 36))
     small = _fitting(second, room, max(12, max(picture.size) // 52))
     line_height = [int(font.size * 1.4) for font in (big, small)]
-    height = sum(line_height) + 2 * margin
+    warned = ImageFont.load_default(max(12, max(picture.size) // 60))
+    lines = [line for sentence in result.warnings for line in _wrapped(f"! {sentence}", warned, width - 2 * margin)]
+    step = int(warned.size * 1.3)  # type: ignore[union-attr]
+    height = sum(line_height) + len(lines) * step + 2 * margin
     canvas = Image.new("RGB", (width, picture.height + height), _INK)
     canvas.paste(picture, (0, 0))
     draw = ImageDraw.Draw(canvas)
     top = picture.height + margin
     draw.text((margin, top), first, font=big, fill=_CYAN if finding.decision == "opacity" else _PAPER)
     draw.text((margin, top + line_height[0]), second, font=small, fill=_GREY)
+    for k, line in enumerate(lines):
+        draw.text((margin, top + sum(line_height) + k * step), line, font=warned, fill=_PAPER)
     if heat:
         _draw_scale(canvas, (width - margin - bar, top, width - margin, top + line_height[0]), small)
     return canvas
+
+
+def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+    """The text in lines that fit `width` pixels, broken between words."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= width or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
 
 
 def _draw_scale(canvas: Image.Image, area: tuple[int, int, int, int], font: ImageFont.FreeTypeFont) -> None:

@@ -51,7 +51,7 @@ def build_sr(evidence: Dataset, result: FilmResult) -> Dataset:
             serial_number=model.sha256,
         ),
     )
-    algorithm = _algorithm(model, finding)
+    algorithm = _algorithm(model, finding, result.warnings)
     groups = [_film_group(evidence, finding, algorithm)]
     groups += [_box_group(evidence, number, box, algorithm) for number, box in enumerate(finding.boxes, 1)]
     report = hd.sr.MeasurementReport(
@@ -89,7 +89,7 @@ def _library_entry(evidence: Dataset) -> Dataset:
     return entry
 
 
-def _algorithm(model: ModelIdentity, finding: Finding) -> hd.sr.AlgorithmIdentification:
+def _algorithm(model: ModelIdentity, finding: Finding, warnings: tuple[str, ...]) -> hd.sr.AlgorithmIdentification:
     import highdicom as hd
     from pydicom.sr.codedict import codes
 
@@ -103,6 +103,7 @@ def _algorithm(model: ModelIdentity, finding: Finding) -> hd.sr.AlgorithmIdentif
             f"threshold={finding.threshold!r}",
             f"software={PRODUCT} {__version__}",
             RESEARCH_ONLY,
+            *(f"warning: {sentence.encode('ascii', 'replace').decode()}" for sentence in warnings),
         ],
     )
 
