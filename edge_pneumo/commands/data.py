@@ -175,7 +175,10 @@ def phantom(output: Path, count: int, seed: int, size_px: int, jobs: int | None,
 @click.option("-o", "--output", required=True, type=SOURCE, help="Folder for images/ and annotations/.")
 @click.option("--as", "kind", type=click.Choice(["png", "jpg"]), default="png", show_default=True)
 @click.option(
-    "--size", "size_px", type=click.IntRange(32), help="Side in pixels, aspect kept; the film's own by default."
+    "--size",
+    "size_px",
+    type=click.IntRange(32),
+    help="Side in pixels, aspect kept, as the network is shown them: without wide borders, upright. Default: the film's own.",
 )
 @click.option("--channels", type=click.Choice(["1", "3"]), default="1", show_default=True, help="3: equal ones.")
 @click.option("--step", "steps", multiple=True, help="Pre-processing step, repeatable; `data steps --help` names them.")

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_pneumo.edge_runtime.framing import Bands, Framing, find_bands, framing, is_wide, within
-from edge_pneumo.edge_runtime.limits import MIN_SIDE_PX
 from edge_pneumo.edge_runtime.grey import Picture
+from edge_pneumo.edge_runtime.limits import MIN_SIDE_PX
 from edge_pneumo.errors import FilmRefused
 
 SIDE = 16
@@ -34,8 +34,8 @@ COLOURED = 40
 """Difference between a pixel's channels from which it is coloured; a blue-toned film stays below."""
 REFUSE_COLOURED, DOUBT_COLOURED = 0.25, 0.01
 CUT_SHARE, DOUBT_CUT_SHARE = 0.30, 0.15
-"""Share of the film that is one grey at the lower edge only, and at any edge only; frontal films have at most .20, padded
-ones have both edges."""
+"""Share of the film that is one grey at the lower edge only, and at any edge only; frontal films have at most .20,
+padded ones have both edges."""
 PAPER_SHARE = 0.60
 """Share of (nearly) white, within any borders, that makes a page of a picture that is no chest; one film of RSNA's has
 more, so that a picture that is one gets a warning."""

@@ -18,8 +18,8 @@ SAMPLE_PIXELS = 1_000_000
 TAIL = 0.001
 """Share of pixels ignored at either end of that range: burnt-in letters, dead detector cells."""
 GAP, SPIKE, RANGE_BINS = 1 / 8, 1 / 32, 256
-"""Of the whole range: the least gap, without (nearly) any pixel, between a film and what was burnt in beside it, and the
-most that greys of the latter (a border, letters) differ by; measured in so many bins."""
+"""Of the whole range: the least gap, without (nearly) any pixel, between a film and what was burnt in beside it, and
+the most that greys of the latter (a border, letters) differ by; measured in so many bins."""
 FILLS = 0.6
 """Share of all greys that fit its bits from which on a film is taken as it is; 98 % of RSNA's 8-bit films, which are
 always, use as many."""
