@@ -178,7 +178,7 @@ def phantom(output: Path, count: int, seed: int, size_px: int, jobs: int | None,
     "--size",
     "size_px",
     type=click.IntRange(32),
-    help="Side in pixels, aspect kept, as the network is shown them: without wide borders, upright. Default: the film's own.",
+    help="Side in pixels, aspect kept, without wide borders and upright, as for the network.  [default: as it is]",
 )
 @click.option("--channels", type=click.Choice(["1", "3"]), default="1", show_default=True, help="3: equal ones.")
 @click.option("--step", "steps", multiple=True, help="Pre-processing step, repeatable; `data steps --help` names them.")
