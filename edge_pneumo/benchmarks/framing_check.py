@@ -89,8 +89,8 @@ CHANGES = (
 )
 
 
-def as_dicom(pixels: NDArray[np.uint8], orientation: str) -> bytes:
-    """A frontal chest film (h, w) as an uncompressed 8-bit DICOM file with this Patient Orientation."""
+def as_dicom(pixels: NDArray[np.uint8 | np.uint16], orientation: str, **tags: Any) -> bytes:
+    """A frontal chest film (h, w) as an uncompressed DICOM file with this Patient Orientation and these `tags`."""
     from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
 
@@ -102,8 +102,12 @@ def as_dicom(pixels: NDArray[np.uint8], orientation: str) -> bytes:
     film.Modality, film.BodyPartExamined, film.ViewPosition, film.PatientOrientation = "CR", "CHEST", "PA", orientation
     film.Rows, film.Columns = pixels.shape
     film.SamplesPerPixel, film.PhotometricInterpretation, film.PixelRepresentation = 1, "MONOCHROME2", 0
-    film.BitsAllocated, film.BitsStored, film.HighBit = 8, 8, 7
-    film.PixelData = pixels.tobytes() + b"\0" * (pixels.size % 2)
+    bits = 8 * pixels.itemsize
+    film.BitsAllocated, film.BitsStored, film.HighBit = bits, bits, bits - 1
+    film.PixelData = pixels.tobytes() + b"\0" * (pixels.nbytes % 2)
+    film["PixelData"].VR = "OB" if bits == 8 else "OW"
+    for name, value in tags.items():
+        setattr(film, name, value)
     stream = io.BytesIO()
     film.save_as(stream, enforce_file_format=True)
     return stream.getvalue()

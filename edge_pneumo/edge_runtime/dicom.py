@@ -134,6 +134,9 @@ def rendering(header: Header, layout: Layout) -> tuple[Rendering, tuple[str, ...
     windows = [(c, w) for c, w in zip(centres, widths, strict=False) if w >= 1 or (w > 0 and w != int(w))]
     padding = header.integer(0x00280120)
     limit = header.integer(0x00280121)
+    ends = [
+        v * (slope[0] if slope else 1.0) + (intercept[0] if intercept else 0.0) for v in (0, (1 << layout.stored) - 1)
+    ]
     span = None if padding is None else tuple(sorted((padding, padding if limit is None else limit)))
     return (
         Rendering(
@@ -144,7 +147,7 @@ def rendering(header: Header, layout: Layout) -> tuple[Rendering, tuple[str, ...
             slope=slope[0] if slope else 1.0,
             intercept=intercept[0] if intercept else 0.0,
             modality_lut=look_up(header.first_item(0x00283000), layout.signed),
-            voi_lut=look_up(header.first_item(0x00283010), layout.signed),
+            voi_lut=look_up(header.first_item(0x00283010), layout.signed or min(ends) < 0),
             window=windows[0] if windows else None,
             window_function=(header.text(0x00281056) or "LINEAR").upper(),
             invert=layout.photometric == "MONOCHROME1",

@@ -14,6 +14,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import NamedTuple
 
 from edge_pneumo.edge_runtime import limits
@@ -84,7 +85,8 @@ class Header:
         if element is not None and element.vr in (b"FD", b"FL"):
             size, code = (8, "d") if element.vr == b"FD" else (4, "f")
             order = "<" if self.little else ">"
-            return tuple(v[0] for v in struct.iter_unpack(order + code, raw[: len(raw) // size * size]))
+            values = (v[0] for v in struct.iter_unpack(order + code, raw[: len(raw) // size * size]))
+            return tuple(takewhile(math.isfinite, values))
         for part in raw.decode("ascii", "replace").split("\\"):
             try:
                 number = float(part.strip(" \0"))

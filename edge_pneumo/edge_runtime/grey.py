@@ -7,24 +7,23 @@ copy.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-SAMPLE_PIXELS = 1_000_000
-"""About how many pixels (evenly spaced) the range of a film without a window is estimated from."""
-TAIL = 0.001
-"""Share of pixels ignored at either end of that range: burnt-in letters, dead detector cells."""
-GAP, SPIKE, RANGE_BINS = 1 / 8, 1 / 32, 256
-"""Of the whole range: the least gap, without (nearly) any pixel, between a film and what was burnt in beside it, and
-the most that greys of the latter (a border, letters) differ by; measured in so many bins."""
+from edge_pneumo.edge_runtime.levels import FLAT, flat_range, own_range, stretched
+
+SAMPLE_PIXELS = 250_000
+"""About how many pixels (evenly spaced) the range of a film is estimated from."""
+MIN_IN_WINDOW = 0.1
+"""Share of a film that a window must show as neither black nor white to be believed."""
 FILLS = 0.6
-"""Share of all greys that fit its bits from which on a film is taken as it is; 98 % of RSNA's 8-bit films, which are
-always, use as many."""
-MIN_IN_WINDOW = 0.01
-"""Share of pixels a window must show as neither black nor white to be believed."""
+"""Share of all greys that fit its bits from which on a deep film without a window is taken as it is: a little more than
+`FLAT`, for these bits are often a guess. 98 % of RSNA's 8-bit films use as many."""
+SINGLE_GREY = 0.02
+"""Share of all greys under which a window or VOI LUT leaves nothing to see."""
 COLOUR_SAMPLE_SIDE = 128
 CHUNK_PIXELS = 1_000_000
 
@@ -48,6 +47,12 @@ def from_colours(picture: Image.Image) -> tuple[NDArray[np.uint8], NDArray[np.ui
     side = (min(COLOUR_SAMPLE_SIDE, picture.width), min(COLOUR_SAMPLE_SIDE, picture.height))
     sample = picture.resize(side, Image.Resampling.NEAREST).convert("RGB")
     return np.asarray(picture.convert("L")), np.asarray(sample)
+
+
+def evened(picture: Picture) -> Picture:
+    """The picture with its greys spread over 0..255 if they span too few of them for the network (`levels.FLAT`)."""
+    flat = flat_range(picture.pixels)
+    return picture if flat is None else replace(picture, pixels=stretched(picture.pixels, *flat))
 
 
 @dataclass(frozen=True)
@@ -104,21 +109,21 @@ def render(raw: NDArray, how: Rendering) -> tuple[NDArray[np.uint8], tuple[str, 
     Parameters
     ----------
     raw : (h, w) integers as stored, 8, 16 or 32 bits allocated, or bool for 1 bit.
-    how : what the header says. Without window and VOI LUT, 8-bit films are taken as they are, and so are deeper ones
-        that use most of their range; the others are stretched over the range they use.
+    how : what the header says. Where that leaves the film less than `levels.FLAT` of all greys, it is stretched over
+        them (but for 8-bit films that need no rendering: see `evened`).
     """
     raw = raw.view(np.uint8) if raw.dtype == bool else raw
     if how.is_identity and raw.dtype == np.uint8:
         return raw, ()
-    scale, warnings = _scale(raw, how)
+    scale, stretch, warnings = _scale(raw, how)
     if raw.dtype.itemsize <= 2:
         words = raw.view(np.dtype(f"u{raw.dtype.itemsize}").newbyteorder(raw.dtype.byteorder))
-        table = _grey(np.arange(256**raw.dtype.itemsize), how, scale)
+        table = _grey(np.arange(256**raw.dtype.itemsize), how, scale, stretch)
         return look_up_bands(table, words), warnings
     out = np.empty(raw.shape, np.uint8)
     rows = max(1, CHUNK_PIXELS // raw.shape[1])
     for top in range(0, raw.shape[0], rows):
-        out[top : top + rows] = _grey(raw[top : top + rows], how, scale)
+        out[top : top + rows] = _grey(raw[top : top + rows], how, scale, stretch)
     return out, warnings
 
 
@@ -131,10 +136,10 @@ def look_up_bands(table: NDArray[np.uint8], words: NDArray) -> NDArray[np.uint8]
     return out
 
 
-def _modality(stored: NDArray, how: Rendering) -> NDArray[np.float32]:
+def _modality(stored: NDArray, how: Rendering) -> NDArray[np.floating]:
     if how.modality_lut is not None:
         return how.modality_lut(stored)
-    return (stored * how.slope + how.intercept).astype(np.float32)
+    return stored * how.slope + how.intercept
 
 
 def _is_padding(stored: NDArray, how: Rendering) -> NDArray[np.bool_]:
@@ -143,10 +148,22 @@ def _is_padding(stored: NDArray, how: Rendering) -> NDArray[np.bool_]:
     return (stored >= how.padding[0]) & (stored <= how.padding[1])
 
 
-def _grey(raw: NDArray, how: Rendering, scale: tuple[float, float] | None) -> NDArray[np.uint8]:
-    """Raw words of any shape -> grey levels; `scale` is the range shown where no VOI LUT is used."""
+def _grey(
+    raw: NDArray, how: Rendering, scale: tuple[float, float] | None, stretch: tuple[float, float]
+) -> NDArray[np.uint8]:
+    """Raw words of any shape -> grey levels; `scale` is the range shown where neither VOI LUT nor sigmoid decides, of
+    which the part `stretch` (in 0..1) becomes 0..255."""
     stored = stored_values(raw, how)
-    values = _modality(stored, how)
+    black, white = stretch
+    shown = (_shown(_modality(stored, how), how, scale) - black) / (white - black)
+    grey = np.clip(shown, 0.0, 1.0) * 255.0
+    grey = (255.0 - grey if how.invert else grey) + 0.5
+    grey[_is_padding(stored, how)] = 0
+    return grey.astype(np.uint8)
+
+
+def _shown(values: NDArray, how: Rendering, scale: tuple[float, float] | None) -> NDArray[np.floating]:
+    """Modality values -> 0 (black) to 1 (white), before any inversion."""
     if scale is None and how.voi_lut is not None:
         shown = how.voi_lut(values) / float((1 << how.voi_lut.bits) - 1)
     elif how.window is not None and how.window_function == "SIGMOID" and scale is None:
@@ -155,62 +172,61 @@ def _grey(raw: NDArray, how: Rendering, scale: tuple[float, float] | None) -> ND
     else:
         low, high = scale or (0.0, 1.0)
         shown = (values - low) / max(high - low, 1e-9)
-    grey = np.clip(np.nan_to_num(shown), 0.0, 1.0) * 255.0
-    grey = (255.0 - grey if how.invert else grey) + 0.5
-    grey[_is_padding(stored, how)] = 0
-    return grey.astype(np.uint8)
+    return np.clip(np.nan_to_num(shown), 0.0, 1.0)
 
 
-def _scale(raw: NDArray, how: Rendering) -> tuple[tuple[float, float] | None, tuple[str, ...]]:
-    """The range of modality values that becomes 0..255 (None: the VOI LUT or the sigmoid decides), and warnings."""
-    step = max(1, int(np.sqrt(raw.size / SAMPLE_PIXELS)))
-    sample = stored_values(raw[::step, ::step], how)
-    sample = _modality(sample[~_is_padding(sample, how)], how)
-    if not sample.size:
-        return (0.0, 1.0), ()
-    sample = _without_spike(sample, bright=not how.invert)
-    low, high = (float(end) for end in np.quantile(sample, [TAIL, 1 - TAIL]))
+def _scale(raw: NDArray, how: Rendering) -> tuple[tuple[float, float] | None, tuple[float, float], tuple[str, ...]]:
+    """The range of modality values that is shown (None: the VOI LUT or the sigmoid decides), the part of what is shown
+    that becomes 0..255, and warnings."""
+    whole = (0.0, 1.0)
+    values, counts = _histogram(raw, how)
+    if not len(values):
+        return whole, whole, ()
+    low, high = own_range(values, counts)
     used = (low, high if high > low else low + 1)
-    if how.voi_lut is not None:
-        black, white = how.voi_lut(np.array(used))
-        return (None, ()) if black != white else (used, ("the VOI LUT makes the film a single grey; it is not used",))
-    if how.window is not None:
-        ends = _window_ends(*how.window, how.window_function)
-        if np.mean((sample > ends[0]) & (sample < ends[1])) < MIN_IN_WINDOW:
-            return used, ("the window in the header misses nearly all pixels; it is not used",)
-        return (None if how.window_function == "SIGMOID" else ends), ()
-    both = _without_spike(sample, bright=how.invert)
-    bits = how.stored
-    if bits == 16:  # is often said of 12, beyond which a border may lie
-        bits = max(int(both.max()).bit_length(), 8)
-    whole = (0.0, float((1 << bits) - 1))
-    plain = not how.signed and how.modality_lut is None and (how.slope, how.intercept) == (1.0, 0.0)
-    if plain and (how.stored <= 8 or min(high, whole[1]) - low >= FILLS * whole[1]):
-        return whole, ()
-    low, high = (float(end) for end in np.quantile(both, [TAIL, 1 - TAIL]))
-    return (low, high if high > low else low + 1), ()
+    said = "VOI LUT" if how.voi_lut is not None else "window in the header" if how.window is not None else ""
+    if said:
+        linear = how.voi_lut is None and how.window is not None and how.window_function != "SIGMOID"
+        scale = _window_ends(*how.window, how.window_function) if linear and how.window else None
+    elif how.signed or how.modality_lut is not None or (how.slope, how.intercept) != (1.0, 0.0):
+        return used, whole, ()
+    else:
+        bits = how.stored
+        if bits == 16:  # is often said of 12, beyond which a border may lie
+            bits = max(int(high).bit_length(), 8)
+        scale = (0.0, float((1 << bits) - 1))
+    black, white = sorted(_shown(np.array([low, high]), how, scale).tolist())
+    if said and white - black < SINGLE_GREY:
+        return used, whole, (f"the {said} makes the film a single grey; it is not used",)
+    if how.voi_lut is None and said:
+        own = (values >= low) & (values <= high)
+        shown = _shown(values[own], how, scale)
+        if counts[own][(shown > 0) & (shown < 1)].sum() < MIN_IN_WINDOW * counts[own].sum():
+            return used, whole, (f"the {said} misses nearly all of the film; it is not used",)
+    if white - black >= (FLAT if said or how.stored <= 8 else FILLS):
+        return scale, whole, ()
+    if not said:
+        return used, whole, ()
+    return scale, (black, white), (f"the {said} leaves the film with hardly any contrast; it is shown with more",)
 
 
-def _without_spike(values: NDArray[np.float32], bright: bool) -> NDArray[np.float32]:
-    """Values (n,) without a spike at their upper (`bright`) or lower end, far off the others: a border or letters. They
-    would take the greys that the film needs.
-
-    At the dark end of what is shown this is asked only where a film is stretched at all: films have a black border more
-    often than not, and one that fills its bits is taken as it is, with 8 bits as with more.
-    """
-    counts, edges = np.histogram(values, RANGE_BINS)
-    counts, edges = (counts, edges) if bright else (counts[::-1], -edges[::-1])
-    beside = np.cumsum(counts[::-1])[::-1]  # in this bin and all beyond
-    spike = RANGE_BINS - max(1, round(SPIKE * RANGE_BINS))
-    gap = round(GAP * RANGE_BINS)
-    few = TAIL * values.size
-    if beside[spike] < 10 * few:  # letters, which have soft edges
-        few = max(few, beside[spike] / 2)
-    between = beside - beside[spike]  # from this bin up to the spike
-    first = int(np.argmax(between <= few))  # the gap begins here
-    if beside[spike] <= TAIL * values.size or spike - first < gap or first == 0:
-        return values
-    return values[values <= edges[first]] if bright else values[-values <= edges[first]]
+def _histogram(raw: NDArray, how: Rendering) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
+    """Modality values (n,), ascending, that a film has (a sample of it; padding left out), and how many pixels each."""
+    step = max(1, int(np.sqrt(raw.size / SAMPLE_PIXELS)))
+    sample = np.ascontiguousarray(raw[::step, ::step])
+    if raw.dtype.itemsize <= 2:
+        words = sample.view(np.dtype(f"u{raw.dtype.itemsize}").newbyteorder(raw.dtype.byteorder))
+        counts = np.bincount(words.ravel(), minlength=1)
+        found = np.flatnonzero(counts)
+        counts = counts[found]
+    else:
+        found, counts = np.unique(sample, return_counts=True)
+    stored = stored_values(found, how)
+    film = ~_is_padding(stored, how)
+    values = _modality(stored[film], how)
+    finite = np.isfinite(values)
+    order = np.argsort(values[finite], kind="stable")
+    return values[finite][order], counts[film][finite][order]
 
 
 def _window_ends(centre: float, width: float, function: str) -> tuple[float, float]:

@@ -135,6 +135,15 @@ def _read(source: Any, name: str, size_px: int | None, force: bool) -> Radiograp
 def _decode(
     data: bytes | NDArray, name: str, size_px: int | None, deadline: Deadline, force: bool
 ) -> tuple[Picture, Acquisition]:
+    from edge_pneumo.edge_runtime.grey import evened
+
+    picture, facts = _stored(data, name, size_px, deadline, force)
+    return evened(picture), facts
+
+
+def _stored(
+    data: bytes | NDArray, name: str, size_px: int | None, deadline: Deadline, force: bool
+) -> tuple[Picture, Acquisition]:
     if isinstance(data, np.ndarray):
         return _from_array(data, name), Acquisition()
     if data[:3] == b"\xff\xd8\xff":

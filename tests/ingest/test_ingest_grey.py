@@ -107,7 +107,9 @@ def test_without_a_window_a_film_looks_the_same_at_any_depth(stored, white):
 @pytest.mark.parametrize(
     ("tags", "warning"),
     [
-        ({"WindowCenter": 60000, "WindowWidth": 10}, "misses nearly all pixels"),
+        ({"WindowCenter": 60000, "WindowWidth": 10}, "a single grey"),
+        ({"WindowCenter": 2000, "WindowWidth": 10}, "misses nearly all of the film"),
+        ({"WindowCenter": 1e9, "WindowWidth": 3e9}, "a single grey"),
         ({"VOILUTSequence": lut([7, 7], 0, 8)}, "a single grey"),
         ({"RescaleSlope": 0, "RescaleIntercept": 5}, "rescale slope 0"),
     ],
