@@ -87,6 +87,7 @@ def acquisition(header: Header) -> Acquisition:
         sop_class_uid=header.text(0x00080016),
         sop_instance_uid=header.text(0x00080018),
         orientation=header.text(0x00200020),
+        intent=header.text(0x00080068),
         frames=max(1, header.integer(0x00280008) or 1),
     )
 

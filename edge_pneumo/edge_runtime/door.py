@@ -106,4 +106,8 @@ def _objections(facts: Acquisition) -> list[tuple[str | None, str]]:
     right, down = _orientation(facts)
     if right in ("A", "P") and not FRONTAL_VIEWS.search(view):
         found.append(("not-frontal", f"patient orientation {right}/{down} is that of a lateral film"))
+    if (facts.intent or "").upper() == "FOR PROCESSING":
+        found.append(
+            (None, "the header says FOR PROCESSING: greys as the detector gave them; give the film FOR PRESENTATION")
+        )
     return sorted(found, key=lambda objection: objection[0] is None)

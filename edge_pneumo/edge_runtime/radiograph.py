@@ -36,6 +36,7 @@ class Acquisition:
     sop_class_uid: str | None = None
     sop_instance_uid: str | None = None
     orientation: str | None = None
+    intent: str | None = None
     frames: int = 1
 
 

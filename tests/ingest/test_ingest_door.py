@@ -45,6 +45,7 @@ DOUBTED = [
     ({"body_part": "TRUNK"}, "body part TRUNK"),
     ({"view": "RLD"}, "lying patient"),
     ({"view": "XX"}, "view XX"),
+    ({"intent": "FOR PROCESSING"}, "FOR PRESENTATION"),
 ]
 
 
