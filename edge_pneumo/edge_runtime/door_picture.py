@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge_pneumo.edge_runtime.framing import Bands, Framing, find_bands, framing, is_wide, within
+from edge_pneumo.edge_runtime.framing import FLAT, Bands, Framing, find_bands, framing, is_wide, within
 from edge_pneumo.edge_runtime.grey import Picture
 from edge_pneumo.edge_runtime.limits import MIN_SIDE_PX
 from edge_pneumo.errors import FilmRefused
@@ -39,6 +39,10 @@ padded ones have both edges."""
 PAPER_SHARE = 0.60
 """Share of (nearly) white, within any borders, that makes a page of a picture that is no chest; one film of RSNA's has
 more, so that a picture that is one gets a warning."""
+LETTERED_PAPER_SHARE = 0.30
+"""The same where letters had to be looked past to find a border, and what lies within is doubtful."""
+DOUBT_ASPECT = 1.6
+"""Longer side by shorter of what is shown; the lungs of one person are about as wide as high."""
 REFUSE_LIKENESS, DOUBT_LIKENESS = 0.20, 0.35
 REFUSE_LIKENESS_STATED = -0.40
 """Where the header says "chest" and "AP" or "PA", a badly exposed or collimated film is likelier than a wrong header: a
@@ -78,6 +82,8 @@ class Look:
     white: float
     one_sided: float
     cut: float
+    aspect: float = 1.0
+    striped: bool = False
     framing: Framing | None = None
     lies: bool = False
 
@@ -144,9 +150,10 @@ def look(picture: Picture, quarter_turns: int = 0) -> Look:
     inner, tiny, lies = _glance(sample, bands, quarter_turns)
     likeness, upright, turned = compare(tiny)
     if bands != plain and likeness < DOUBT_LIKENESS:  # no chest between letters: a page has such borders too
-        bands = plain
-        inner, tiny, lies = _glance(sample, bands, quarter_turns)
-        likeness, upright, turned = compare(tiny)
+        whole = _glance(sample, plain, quarter_turns)
+        if compare(whole[1])[0] > likeness or _white_share(inner) > LETTERED_PAPER_SHARE:
+            bands, (inner, tiny, lies) = plain, whole
+            likeness, upright, turned = compare(tiny)
     wide = bands if is_wide(bands, sample) else NO_BANDS
     ordered = np.sort(tiny, axis=None)
     return Look(
@@ -155,7 +162,9 @@ def look(picture: Picture, quarter_turns: int = 0) -> Look:
         turned=turned,
         span=float(ordered[-3]) - float(ordered[2]),
         coloured=0.0 if picture.colours is None else _coloured_share(picture.colours),
-        white=np.count_nonzero(inner > 235) / inner.size,
+        white=_white_share(inner),
+        aspect=max(inner.shape) / min(inner.shape),
+        striped=min(int(np.ptp(tiny, axis=0).max()), int(np.ptp(tiny, axis=1).max())) <= FLAT,
         one_sided=_one_sided(bands, sample.shape),
         cut=_cut_short(find_bands(sample, once=True), sample.shape) if any(plain) else 0.0,
         framing=framing(picture.pixels, (picture.width, picture.height), wide, step, quarter_turns if lies else 0),
@@ -211,6 +220,8 @@ def judge(seen: Look, polarity_stated: bool, frontal_stated: bool = False) -> tu
         return "blank", "nothing to see on it: all one grey"
     if seen.coloured > REFUSE_COLOURED:
         return "not-a-radiograph", f"{seen.coloured:.0%} of it is coloured"
+    if seen.striped:
+        return "blank", "nothing to see on it: stripes of a single grey each"
     if seen.cut > CUT_SHARE:
         return "truncated", f"its lower {seen.cut:.0%} is a single grey: cut off"
     if -seen.upright > max(INVERTED_CORRELATION, seen.turned):
@@ -224,6 +235,8 @@ def judge(seen: Look, polarity_stated: bool, frontal_stated: bool = False) -> tu
         return "not-a-chest", f"does not look like a frontal chest film (likeness {seen.likeness:.2f})"
     if seen.likeness < DOUBT_LIKENESS:
         return None, f"hardly looks like a frontal chest film (likeness {seen.likeness:.2f}); check that it is one"
+    if seen.aspect > DOUBT_ASPECT:
+        return None, f"{seen.aspect:.1f} times as long as wide; check that it is one film and the lungs are whole"
     if seen.one_sided > DOUBT_CUT_SHARE:
         return None, f"{seen.one_sided:.0%} of it, at one edge, is a single grey; check that the lungs are whole"
     if seen.white > PAPER_SHARE:
@@ -231,6 +244,10 @@ def judge(seen: Look, polarity_stated: bool, frontal_stated: bool = False) -> tu
     if seen.coloured > DOUBT_COLOURED:
         return None, "has coloured marks on it"
     return None, ""
+
+
+def _white_share(pixels: NDArray[np.uint8]) -> float:
+    return np.count_nonzero(pixels > 235) / pixels.size
 
 
 def _coloured_share(colours: NDArray[np.uint8]) -> float:

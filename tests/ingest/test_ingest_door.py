@@ -96,6 +96,18 @@ def test_borders_of_one_grey_do_not_make_a_chest_something_else(sides, grey):
     assert verdict(bordered) == ("pass" if all(sides) else "warn")  # at one edge only: are the lungs whole?
 
 
+@pytest.mark.parametrize("border", [0, 60])
+@pytest.mark.parametrize("turned", [False, True])
+def test_stripes_of_a_single_grey_are_no_film(border, turned):
+    stripes = np.repeat(np.array([[40], [90], [200], [120]], np.uint8), 64, axis=0).repeat(256, axis=1)
+    stripes = np.pad(stripes, border)
+    assert verdict(np.ascontiguousarray(stripes.T) if turned else stripes) == "blank"
+
+
+def test_a_part_twice_as_wide_as_high_is_doubted():
+    assert "2.0 times as long as wide" in " ".join(read_radiograph(chest(512)[100:356]).warnings)
+
+
 @pytest.mark.parametrize("kind", made_up())
 def test_made_up_pictures_hardly_pass(kind):
     answers = [verdict(p) for p in made_up()[kind]]

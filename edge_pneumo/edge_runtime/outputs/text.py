@@ -118,7 +118,7 @@ def _csv_row(result: FilmResult) -> list[Any]:
         facts.get("timing_ms", {}).get("total"),
         result.reason,
         printable(result.message or "") or None,
-        " ".join(result.warnings),
+        "; ".join(result.warnings),
     ]
 
 
