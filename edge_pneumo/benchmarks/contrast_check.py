@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from edge_pneumo.benchmarks.framing_check import as_dicom, check
 from edge_pneumo.edge_runtime import grey
+from edge_pneumo.edge_runtime.levels import flat_range
 from edge_pneumo.edge_runtime.radiograph import read_radiograph
 
 if TYPE_CHECKING:
@@ -87,6 +88,16 @@ CHANGES = (
 )  # fmt: skip
 
 
+def stretched_as_they_are(films: Iterable[Film]) -> dict[str, int]:
+    """How many films, unchanged, span too few greys."""
+    asked = found = 0
+    with patch.object(grey, "evened", lambda picture: picture):
+        for film in films:
+            shown = read_radiograph(film.read(), size_px=256, name=film.path, force=True)
+            asked, found = asked + 1, found + (flat_range(shown.pixels) is not None)
+    return {"asked": asked, "stretched": found}
+
+
 @click.command()
 @click.argument("data")
 @click.option("--split", default="val", show_default=True, help="Which of its films.")
@@ -96,7 +107,8 @@ def main(data: str, split: str, model: str) -> None:
     from edge_pneumo.train.data.index import load_dataset
     from edge_pneumo.train.judge import open_model
 
-    opened, dataset = open_model(model), load_dataset(data).split(split)
+    opened, every = open_model(model), load_dataset(data)
+    dataset = every.split(split)
     rows = []
     for change in CHANGES:
         row: dict[str, Any] = {"films": change.name, "spread": check(opened, dataset.films, change)}
@@ -106,7 +118,8 @@ def main(data: str, split: str, model: str) -> None:
         rows.append(row)
     facts = {name: opened.facts.get(name) for name in ("name", "version", "sha256")}
     about = {"split": split, "n": len(dataset), "prevalence": round(dataset.prevalence, 4)}
-    json.dump({"schema": 1, "model": facts, "data": about, "rows": rows}, sys.stdout, indent=1)
+    result = {"schema": 1, "model": facts, "data": about, "rows": rows}
+    json.dump({**result, "as_they_are": stretched_as_they_are(every.films)}, sys.stdout, indent=1)
     click.echo()
 
 
