@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge_pneumo.edge_runtime.levels import FLAT, flat_range, own_range, stretched
+from edge_pneumo.edge_runtime.levels import FLAT, flat_range, own_range, spread
 
 SAMPLE_PIXELS = 250_000
 """About how many pixels (evenly spaced) the range of a film is estimated from."""
@@ -52,7 +52,7 @@ def from_colours(picture: Image.Image) -> tuple[NDArray[np.uint8], NDArray[np.ui
 def evened(picture: Picture) -> Picture:
     """The picture with its greys spread over 0..255 if they span too few of them for the network (`levels.FLAT`)."""
     flat = flat_range(picture.pixels)
-    return picture if flat is None else replace(picture, pixels=stretched(picture.pixels, *flat))
+    return picture if flat is None else replace(picture, pixels=look_up_bands(spread(*flat), picture.pixels))
 
 
 @dataclass(frozen=True)

@@ -68,10 +68,9 @@ def flat_range(pixels: NDArray[np.uint8]) -> tuple[float, float] | None:
     return (low, high) if BLANK <= (high - low) / 255 < FLAT else None
 
 
-def stretched(pixels: NDArray[np.uint8], low: float, high: float) -> NDArray[np.uint8]:
-    """The picture with its greys from `low` to `high` spread over 0..255."""
-    table = np.clip((GREYS - low) * (255 / (high - low)), 0, 255) + 0.5
-    return table.astype(np.uint8)[pixels]
+def spread(low: float, high: float) -> NDArray[np.uint8]:
+    """A table (256,) that spreads the greys from `low` to `high` over 0..255."""
+    return (np.clip((GREYS - low) * (255 / (high - low)), 0, 255) + 0.5).astype(np.uint8)
 
 
 def _within_tails(counts: Counts, low: int, high: int) -> tuple[int, int]:
@@ -106,7 +105,7 @@ def _split(values: NDArray, counts: Counts) -> tuple[int, int] | None:
     if np.count_nonzero(counts[film]) < LEAST_GREYS:
         return None
     if counts[other].sum() > FEW * below[-1]:
-        spread = [np.subtract(*_quantiles(values[side], counts[side], (0.95, 0.05))) for side in (other, film)]
-        if spread[0] > SINGLE_GREY * spread[1]:
+        spreads = [np.subtract(*_quantiles(values[side], counts[side], (0.95, 0.05))) for side in (other, film)]
+        if spreads[0] > SINGLE_GREY * spreads[1]:
             return None  # two peaks of one film
     return int(film.start), int(film.stop)
