@@ -151,7 +151,8 @@ def look(picture: Picture, quarter_turns: int = 0) -> Look:
     likeness, upright, turned = compare(tiny)
     if bands != plain and likeness < DOUBT_LIKENESS:  # no chest between letters: a page has such borders too
         whole = _glance(sample, plain, quarter_turns)
-        if compare(whole[1])[0] > likeness or _white_share(inner) > LETTERED_PAPER_SHARE:
+        paper = _white_share(inner) > LETTERED_PAPER_SHARE
+        if paper or likeness < REFUSE_LIKENESS or compare(whole[1])[0] > likeness:
             bands, (inner, tiny, lies) = plain, whole
             likeness, upright, turned = compare(tiny)
     wide = bands if is_wide(bands, sample) else NO_BANDS

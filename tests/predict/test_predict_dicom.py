@@ -160,6 +160,18 @@ def test_presentation_state_draws_the_boxes_and_keeps_the_polarity(
     assert any("Research use only" in t for t in texts)
 
 
+def test_what_the_user_is_warned_of_is_in_the_presentation_state(detector: Detector, tmp_path: Path) -> None:
+    film = pydicom.dcmread(BytesIO(dicom_chest(5)))
+    film.ViewPosition = "RLD"
+    stream = BytesIO()
+    film.save_as(stream)
+    state = pydicom.dcmread(write(detector, stream.getvalue(), "gsps", tmp_path))
+    first, *others = state.GraphicAnnotationSequence[0].TextObjectSequence
+    assert "Research use only" in first.UnformattedTextValue
+    warned = next(text for text in others if "lying patient" in text.UnformattedTextValue)
+    assert warned.BoundingBoxTopLeftHandCorner[1] >= first.BoundingBoxBottomRightHandCorner[1]
+
+
 def test_capture_is_the_overlay(detector: Detector, tmp_path: Path) -> None:
     from edge_pneumo.edge_runtime.outputs.overlay import render_overlay
 

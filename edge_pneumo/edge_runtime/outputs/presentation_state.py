@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from edge_pneumo.edge_runtime.result import FilmResult
 
 LAYER = "EDGE_PNEUMO"
+MOST_CHARACTERS = 1024
+"""Of an Unformatted Text Value (PS3.5 table 6.2-1, ST)."""
 
 
 def build_gsps(evidence: Dataset, result: FilmResult) -> Dataset:
-    """The presentation state of an answered film: one rectangle and score a box, and a line of text.
+    """The presentation state of an answered film: one rectangle and score a box, and lines of text, which say the
+    answer and what the user is warned of.
 
     Raises
     ------
@@ -37,7 +40,7 @@ def build_gsps(evidence: Dataset, result: FilmResult) -> Dataset:
         referenced_images=[evidence],
         graphic_layer=layer,
         graphic_objects=[_rectangle(box) for box in result.boxes] or None,
-        text_objects=[_caption(result), *(_score(box, evidence) for box in result.boxes)],
+        text_objects=[*_captions(result), *(_score(box, evidence) for box in result.boxes)],
     )
     # PS3.3 C.11.6: a presentation state replaces the film's photometric interpretation, so MONOCHROME1 needs INVERSE
     inverse = evidence.get("PhotometricInterpretation") == "MONOCHROME1"
@@ -82,11 +85,19 @@ def _score(box: Box, evidence: Dataset) -> hd.pr.TextObject:
     )
 
 
-def _caption(result: FilmResult) -> hd.pr.TextObject:
+def _captions(result: FilmResult) -> list[hd.pr.TextObject]:
+    """Lines of text at the top of the display, one under the other."""
     import highdicom as hd
 
-    return hd.pr.TextObject(
-        text_value=f"{summary(result)}. {RESEARCH_ONLY}",
-        units=hd.pr.AnnotationUnitsValues.DISPLAY,
-        bounding_box=(0.01, 0.01, 0.99, 0.06),
+    # ASCII, as in SR: a name in another alphabet must not decide the character set of the whole object
+    said = (
+        f"warning: {sentence.encode('ascii', 'replace').decode()}"[:MOST_CHARACTERS] for sentence in result.warnings
     )
+    return [
+        hd.pr.TextObject(
+            text_value=line,
+            units=hd.pr.AnnotationUnitsValues.DISPLAY,
+            bounding_box=(0.01, 0.01 + 0.05 * place, 0.99, 0.06 + 0.05 * place),
+        )
+        for place, line in enumerate((f"{summary(result)}. {RESEARCH_ONLY}", *said))
+    ]
