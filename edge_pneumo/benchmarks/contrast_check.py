@@ -13,6 +13,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
@@ -20,7 +21,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_pneumo.benchmarks.framing_check import as_dicom, check
+from edge_pneumo.benchmarks.framing_check import as_dicom, check_each
 from edge_pneumo.edge_runtime import grey
 from edge_pneumo.edge_runtime.levels import flat_range
 from edge_pneumo.edge_runtime.radiograph import read_radiograph
@@ -107,18 +108,10 @@ def main(data: str, split: str, model: str) -> None:
     from edge_pneumo.train.data.index import load_dataset
     from edge_pneumo.train.judge import open_model
 
-    opened, every = open_model(model), load_dataset(data)
-    dataset = every.split(split)
-    rows = []
-    for change in CHANGES:
-        row: dict[str, Any] = {"films": change.name, "spread": check(opened, dataset.films, change)}
-        unspread = {"evened": lambda picture: picture, "FLAT": 0.0, "FILLS": 0.0}
-        with patch.multiple(grey, **unspread):
-            row["as_given"] = check(opened, dataset.films, change)
-        rows.append(row)
-    facts = {name: opened.facts.get(name) for name in ("name", "version", "sha256")}
-    about = {"split": split, "n": len(dataset), "prevalence": round(dataset.prevalence, 4)}
-    result = {"schema": 1, "model": facts, "data": about, "rows": rows}
+    every = load_dataset(data)
+    without = partial(patch.multiple, grey, evened=lambda picture: picture, FLAT=0.0, FILLS=0.0)
+    names = "spread", "as_given"
+    result = check_each(open_model(model), every.split(split), split, CHANGES, names, without)
     json.dump({**result, "as_they_are": stretched_as_they_are(every.films)}, sys.stdout, indent=1)
     click.echo()
 

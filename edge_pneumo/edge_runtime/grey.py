@@ -185,9 +185,11 @@ def _scale(raw: NDArray, how: Rendering) -> tuple[tuple[float, float] | None, tu
     low, high = own_range(values, counts)
     used = (low, high if high > low else low + 1)
     said = "VOI LUT" if how.voi_lut is not None else "window in the header" if how.window is not None else ""
-    if said:
-        linear = how.voi_lut is None and how.window is not None and how.window_function != "SIGMOID"
-        scale = _window_ends(*how.window, how.window_function) if linear and how.window else None
+    scale: tuple[float, float] | None = None
+    if how.voi_lut is None and how.window is not None and how.window_function != "SIGMOID":
+        scale = _window_ends(*how.window, how.window_function)
+    elif said:
+        pass  # the VOI LUT or the sigmoid decides
     elif how.signed or how.modality_lut is not None or (how.slope, how.intercept) != (1.0, 0.0):
         return used, whole, ()
     else:
