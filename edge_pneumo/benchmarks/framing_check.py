@@ -41,11 +41,14 @@ HEADS = {0: "L\\F", 1: "F\\R", 2: "R\\H", 3: "H\\L"}
 @dataclass(frozen=True)
 class Change:
     """What is done to a film: a `longer` side of so many pixels, borders as shares of its sides (top, bottom, left,
-    right), in a grey level, and quarter turns, counter-clockwise; `header` says so where it does not lie."""
+    right), in a grey level, with `grain` (standard deviation), darker by `shade` at the middle of the sheet's sides and
+    by twice that in its corners, and quarter turns, counter-clockwise; `header` says so where it does not lie."""
 
     name: str
     border: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     grey: int = 0
+    grain: float = 0.0
+    shade: float = 0.0
     quarter_turns: int = 0
     header: bool = True
     longer: int | None = None
@@ -61,7 +64,9 @@ class Change:
         top, bottom, left, right = (
             round(share * side) for share, side in zip(self.border, np.repeat(pixels.shape, 2), strict=True)
         )
-        pixels = np.pad(pixels, ((top, bottom), (left, right)), constant_values=self.grey)
+        sheet = self._sheet(pixels.shape[0] + top + bottom, pixels.shape[1] + left + right, film.film_id)
+        sheet[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
+        pixels = sheet
         boxes = np.asarray(film.boxes_xyxy, np.float32).reshape(-1, 4) * scale
         boxes = boxes + np.array([left, top, left, top], np.float32)
         height, width = pixels.shape
@@ -70,8 +75,17 @@ class Change:
         data = as_dicom(np.ascontiguousarray(np.rot90(pixels, self.quarter_turns)), stated)
         return replace(film, boxes_xyxy=tuple(tuple(map(float, box)) for box in boxes), read=lambda: data)  # type: ignore[misc]
 
+    def _sheet(self, rows: int, columns: int, film_id: str) -> NDArray[np.uint8]:
+        """What the film lies on: the same for a film each time."""
+        if not (self.grain or self.shade):
+            return np.full((rows, columns), self.grey, np.uint8)
+        across, along = np.linspace(-1, 1, rows)[:, np.newaxis] ** 2, np.linspace(-1, 1, columns) ** 2
+        grain = np.random.default_rng(list(film_id.encode())).normal(0, self.grain, (rows, columns))
+        return np.clip(np.rint(self.grey - self.shade * (across + along) + grain), 0, 255).astype(np.uint8)
+
 
 ROUND = (1.0, 1.0, 1.0, 1.0)
+WIDE = (0.2, 0.2, 0.2, 0.2)
 CHANGES = (
     Change("as they are"),
     *(Change(f"resized to {side} pixels (Lanczos)", longer=side) for side in (900, 1100, 1500, 2048, 3000)),
@@ -80,6 +94,9 @@ CHANGES = (
         for colour, grey in (("black", 0), ("white", 255))
         for share in (0.02, 0.05, 0.1, 0.2, 0.4, 1.0)
     ),
+    Change("grey border with grain (standard deviation 8), 20% of the side", WIDE, 60, grain=8),
+    Change("white border with grain (standard deviation 16), 20% of the side", WIDE, 200, grain=16),
+    Change("light box: white border, darker by 60 at its corners, with grain, 20% of the side", WIDE, 230, 3, 30),
     Change("black border left and right, half of the width each", (0.0, 0.0, 0.5, 0.5)),
     Change("black border, wider at the bottom right", (0.1, 0.3, 0.1, 0.3)),
     Change("on its left side, and so says the header", quarter_turns=1),

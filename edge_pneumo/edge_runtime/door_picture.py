@@ -18,7 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge_pneumo.edge_runtime.framing import FLAT, Bands, Framing, find_bands, framing, is_wide, within
+from edge_pneumo.edge_runtime.framing import (
+    FLAT,
+    Bands,
+    Framing,
+    find_bands,
+    find_smooth_bands,
+    framing,
+    is_wide,
+    joined,
+    within,
+)
 from edge_pneumo.edge_runtime.grey import Picture
 from edge_pneumo.edge_runtime.limits import MIN_SIDE_PX
 from edge_pneumo.errors import FilmRefused
@@ -33,6 +43,8 @@ BLANK_SPAN = 12
 COLOURED = 40
 """Difference between a pixel's channels from which it is coloured; a blue-toned film stays below."""
 REFUSE_COLOURED, DOUBT_COLOURED = 0.25, 0.01
+GRAIN_SHAPES = 0.2
+"""Of the variance of greys, what the means of 16 x 16 parts keep at least; all of 2,191 films at hand keep .65."""
 CUT_SHARE, DOUBT_CUT_SHARE = 0.30, 0.15
 """Share of the film that is one grey at the lower edge only, and at any edge only; frontal films have at most .20,
 padded ones have both edges."""
@@ -70,6 +82,7 @@ TYPICAL_SCORE = 260.6
 class Look:
     """What a glance at a picture measures: `likeness` (1: typical film), correlations in -1..1, shares in 0..1.
 
+    `shapes` is the share of the greys' variance that is left in the means of 16 x 16 parts: next to none of grain.
     `framing` says what of it to show the network (None: all, as it is), `lies` that it was found to lie on its side or
     upside down as its header says: what is measured is then of the picture turned.
     """
@@ -82,7 +95,9 @@ class Look:
     white: float
     one_sided: float
     cut: float
+    repeated: float = 0.0
     aspect: float = 1.0
+    shapes: float = 1.0
     striped: bool = False
     framing: Framing | None = None
     lies: bool = False
@@ -131,7 +146,7 @@ def check_picture(
         return (*said, sentence), None
     if shown is not None and (shown.width, shown.height) != (picture.width, picture.height):
         said.append(
-            f"a wide border of a single grey is left out; the network is shown the {shown.width} x {shown.height} "
+            f"a wide border is left out; the network is shown the {shown.width} x {shown.height} "
             f"pixels within (of {picture.width} x {picture.height})"
         )
     return tuple(said), shown
@@ -142,11 +157,14 @@ _NOT_TURNED = "by its header it does not stand upright, but it looks as if it di
 
 
 def look(picture: Picture, quarter_turns: int = 0) -> Look:
-    """Measure a picture; about a fifth of a millisecond, whatever its size."""
+    """Measure a picture; well under a millisecond, whatever its size."""
     step = max(1, min(picture.pixels.shape) // SAMPLE_SIDE)
     sample = np.ascontiguousarray(picture.pixels[::step, ::step])
     plain, lettered = find_bands(sample), find_bands(sample, letters=True)
     bands = lettered if is_wide(lettered, sample) else plain
+    more = find_smooth_bands(within(picture.pixels, bands, step), step)
+    if is_wide(more, within(sample, bands)):
+        bands = joined(bands, more)
     inner, tiny, lies = _glance(sample, bands, quarter_turns)
     likeness, upright, turned = compare(tiny)
     if bands != plain and likeness < DOUBT_LIKENESS:  # no chest between letters: a page has such borders too
@@ -165,9 +183,11 @@ def look(picture: Picture, quarter_turns: int = 0) -> Look:
         coloured=0.0 if picture.colours is None else _coloured_share(picture.colours),
         white=_white_share(inner),
         aspect=max(inner.shape) / min(inner.shape),
+        shapes=float(tiny.var() / max(inner[::3, ::3].var(), 1e-9)),
         striped=min(int(np.ptp(tiny, axis=0).max()), int(np.ptp(tiny, axis=1).max())) <= FLAT,
         one_sided=_one_sided(bands, sample.shape),
         cut=_cut_short(find_bands(sample, once=True), sample.shape) if any(plain) else 0.0,
+        repeated=_repeated(sample),
         framing=framing(picture.pixels, (picture.width, picture.height), wide, step, quarter_turns if lies else 0),
         lies=lies,
     )
@@ -219,12 +239,18 @@ def judge(seen: Look, polarity_stated: bool, frontal_stated: bool = False) -> tu
     """The verdict: a reason and a sentence; no reason: a doubt; no sentence either: a frontal chest film."""
     if seen.span < BLANK_SPAN:
         return "blank", "nothing to see on it: all one grey"
+    if seen.shapes < GRAIN_SHAPES:
+        if seen.white > PAPER_SHARE:
+            return "not-a-radiograph", "looks like a page of paper"
+        return "blank", "nothing to see on it but grain or small print"
     if seen.coloured > REFUSE_COLOURED:
         return "not-a-radiograph", f"{seen.coloured:.0%} of it is coloured"
     if seen.striped:
         return "blank", "nothing to see on it: stripes of a single grey each"
     if seen.cut > CUT_SHARE:
         return "truncated", f"its lower {seen.cut:.0%} is a single grey: cut off"
+    if seen.repeated > CUT_SHARE:
+        return "truncated", f"its lower {seen.repeated:.0%} is one row again and again: cut off"
     if -seen.upright > max(INVERTED_CORRELATION, seen.turned):
         doubt = "looks inverted (air bright, bone dark), so the finding cannot be trusted"
         return None if polarity_stated else "not-a-radiograph", doubt
@@ -239,7 +265,9 @@ def judge(seen: Look, polarity_stated: bool, frontal_stated: bool = False) -> tu
     if seen.aspect > DOUBT_ASPECT:
         return None, f"{seen.aspect:.1f} times as long as wide; check that it is one film and the lungs are whole"
     if seen.one_sided > DOUBT_CUT_SHARE:
-        return None, f"{seen.one_sided:.0%} of it, at one edge, is a single grey; check that the lungs are whole"
+        return None, f"{seen.one_sided:.0%} of it, at one edge, is empty; check that the lungs are whole"
+    if seen.repeated > DOUBT_CUT_SHARE:
+        return None, f"its lower {seen.repeated:.0%} is one row again and again; check that the lungs are whole"
     if seen.white > PAPER_SHARE:
         return None, "is white for the most part: a page of paper, or a washed-out film"
     if seen.coloured > DOUBT_COLOURED:
@@ -268,3 +296,13 @@ def _cut_short(bands: Bands, shape: tuple[int, ...]) -> float:
     """
     top, bottom, left, right = bands
     return 0.0 if max(left, right) > 0.1 * shape[1] else (bottom - top) / shape[0]
+
+
+def _repeated(sample: NDArray[np.uint8]) -> float:
+    """Share of the rows, at the bottom, that are the last one again, where that is not a single grey: so some decoders
+    fill what never came."""
+    last = sample[-1].astype(np.int16)
+    if np.abs(sample[-1 - len(sample) // 16] - last).max() > FLAT or np.ptp(last) <= FLAT:  # as of nearly all films
+        return 0.0
+    other = np.flatnonzero(np.abs(sample - last).max(axis=1) > FLAT)
+    return 1 - (int(other[-1]) + 1 if other.size else 0) / len(sample)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 FLAT = 4
 """Grey levels within which a row or column counts as a single grey."""
@@ -25,6 +27,13 @@ MIN_EXTENT = 0.95
 """Share of the longer side within borders under which they are left out: a border of a tenth of the side costs .01 in
 AUC and .03 in the RSNA score. 3 of RSNA's 493 films and 12 of 1,074 of NIH's have so little, none of them in `val`; the
 embedded model was trained before, on those as they are."""
+
+CELLS = 64
+"""About how many rows and columns the coarse picture has in which a border of grain is a smooth one."""
+DENSE = 512
+"""About how many pixels of a side the coarse picture is made from; grain of 1024 pixels is averaged over 64 of them."""
+CURVE = 2
+"""Degree of the polynomial by which the grey of a smooth border may vary along a side, as a light box's does."""
 
 Bands = tuple[int, int, int, int]
 
@@ -66,18 +75,50 @@ def find_bands(sample: NDArray[np.uint8], *, letters: bool = False, once: bool =
     is_plain = _nearly_plain if letters else _plain
     if once:
         return _outer_bands(sample, is_plain)
-    top = bottom = left = right = 0
-    while any(more := _outer_bands(within(sample, (top, bottom, left, right)), is_plain)):
-        top, bottom, left, right = top + more[0], bottom + more[1], left + more[2], right + more[3]
+    return _bands_within(sample, lambda found: _outer_bands(found, is_plain))
+
+
+def find_smooth_bands(pixels: NDArray[np.uint8], step: int) -> Bands:
+    """The same for borders that have grain or shade off along a side: scans, and photographs of a light box.
+
+    Parameters
+    ----------
+    pixels : (h, w).
+
+    Returns
+    -------
+    In rows and columns of `pixels[::step, ::step]`. Of such a border up to a sixtieth of a side stays.
+    """
+    skip = max(1, min(pixels.shape) // DENSE)
+    dense = np.ascontiguousarray(pixels[::skip, ::skip])
+    mean_of = max(1, min(dense.shape) // CELLS)
+    rows, columns = (side // mean_of * mean_of for side in dense.shape)  # a cell of fewer pixels would have more grain
+    picture = Image.frombuffer("L", dense.shape[::-1], dense, "raw", "L", 0, 1)
+    cells = np.asarray(picture.reduce(mean_of, box=(0, 0, columns, rows)))
+    if not _smooth_edges(cells):
+        return 0, 0, 0, 0
+    bands = _bands_within(cells, lambda found: _outer_bands(found, _smooth))
+    rests = (0, dense.shape[0] - rows, 0, dense.shape[1] - columns)
+    top, bottom, left, right = (
+        (band * mean_of + rest) * skip // step if band else 0 for band, rest in zip(bands, rests, strict=True)
+    )
     return top, bottom, left, right
+
+
+def _bands_within(sample: NDArray[np.uint8], look: Callable[[NDArray[np.uint8]], Bands]) -> Bands:
+    bands: Bands = (0, 0, 0, 0)
+    while any(more := look(within(sample, bands))):
+        bands = joined(bands, more)
+    return bands
 
 
 def _outer_bands(sample: NDArray[np.uint8], is_plain: Callable[[NDArray[np.uint8]], NDArray[np.bool_]]) -> Bands:
     found = [0, 0, 0, 0]
     for k, lines in enumerate((sample, sample.T)):
-        if any(map(_may_be_plain, (lines[0], lines[-1]))):  # at neither edge of most films, and this is quick
+        # at neither edge of most films, and this is quick
+        if is_plain is _smooth or any(map(_may_be_plain, (lines[0], lines[-1]))):
             varied = np.flatnonzero(~is_plain(lines))
-            if is_plain is _nearly_plain:
+            if is_plain is not _plain:
                 varied = _without_banners(varied)
             if varied.size:
                 found[2 * k], found[2 * k + 1] = int(varied[0]), len(lines) - 1 - int(varied[-1])
@@ -108,13 +149,47 @@ def _nearly_plain(lines: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return np.count_nonzero(np.abs(lines - median) <= FLAT, axis=1) >= PLAIN_SHARE * lines.shape[1]
 
 
-def within(sample: NDArray[np.uint8], bands: Bands) -> NDArray[np.uint8]:
-    """The picture (h, w) without its bands."""
+def _smooth(lines: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which of the lines (n, m) are a single grey for the most part, or a curve of greys."""
+    if lines.shape[1] < CELLS // 4:  # a curve fits any few greys
+        return _nearly_plain(lines)
+    curves = _curves(lines.shape[1])
+    grey = lines.astype(np.float32)
+    rest = grey - (grey @ curves) @ curves.T  # two small products: a single large one would wake the threads of BLAS
+    middle = rest.shape[1] // 2
+    rest -= np.partition(rest, middle, axis=1)[:, middle : middle + 1]
+    curved = np.count_nonzero(np.abs(rest) <= FLAT, axis=1) >= PLAIN_SHARE * lines.shape[1]
+    return curved | _nearly_plain(lines)
+
+
+def _smooth_edges(cells: NDArray[np.uint8]) -> bool:
+    """Whether any edge of a picture is smooth; none of most films is, and this is quicker than all of the lines."""
+    edges = cells[0], cells[-1], cells[:, 0], cells[:, -1]
+    if len(edges[0]) == len(edges[2]):
+        return bool(_smooth(np.stack(edges)).any())
+    return any(_smooth(edge[np.newaxis]).any() for edge in edges)
+
+
+@cache
+def _curves(count: int) -> NDArray[np.float32]:
+    """Polynomials over `count` greys in a row, each at right angles to the others, as columns."""
+    powers = np.vander(np.linspace(-1, 1, count), min(CURVE, count - 1) + 1)
+    return np.linalg.qr(powers)[0].astype(np.float32)
+
+
+def within(pixels: NDArray[np.uint8], bands: Bands, step: int = 1) -> NDArray[np.uint8]:
+    """The picture (h, w) without its bands, which are of `pixels[::step, ::step]`."""
     if not any(bands):
-        return sample
+        return pixels
     top, bottom, left, right = bands
-    rows, columns = sample.shape
-    return np.ascontiguousarray(sample[top : rows - bottom, left : columns - right])
+    rows, columns = (len(range(0, side, step)) for side in pixels.shape)
+    return np.ascontiguousarray(pixels[top * step : (rows - bottom) * step, left * step : (columns - right) * step])
+
+
+def joined(outer: Bands, inner: Bands) -> Bands:
+    """The bands of a picture of which `inner` are found within `outer`."""
+    top, bottom, left, right = (a + b for a, b in zip(outer, inner, strict=True))
+    return top, bottom, left, right
 
 
 def is_wide(bands: Bands, sample: NDArray[np.uint8]) -> bool:

@@ -83,6 +83,12 @@ def test_distorted_chests(distortion, reasons):
     assert verdict(DISTORTIONS[distortion](chest())) in reasons
 
 
+@pytest.mark.parametrize(("kept", "answer"), [(0.5, "truncated"), (0.65, "truncated"), (0.8, "warn"), (0.95, "pass")])
+def test_rows_that_never_came_filled_with_the_last_one(kept, answer):
+    rows = int(kept * len(chest()))
+    assert verdict(np.pad(chest()[:rows], ((0, len(chest()) - rows), (0, 0)), mode="edge")) == answer
+
+
 def test_the_chest_itself_passes():
     assert verdict(chest()) == "pass"
 

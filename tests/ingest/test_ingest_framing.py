@@ -78,6 +78,59 @@ def test_a_scan_with_grain_in_its_border():
     assert read_radiograph(sheet).framing == Framing(200, 200, 512, 512)
 
 
+def on_a_sheet(pads, grey: float, grain: float = 0.0, shade: float = 0.0, picture=None):
+    """A film on a sheet with grain (standard deviation) that gets darker by `shade` towards the middle of its sides."""
+    picture = chest(512) if picture is None else picture
+    top, bottom, left, right = pads
+    rows, columns = picture.shape[0] + top + bottom, picture.shape[1] + left + right
+    darker = np.linspace(-1, 1, rows)[:, np.newaxis] ** 2 + np.linspace(-1, 1, columns) ** 2
+    sheet = grey - shade * darker + np.random.default_rng(0).normal(0, grain, (rows, columns))
+    sheet[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    return np.clip(np.rint(sheet), 0, 255).astype(np.uint8)
+
+
+def close_to(found: Framing, left: int, top: int, side: int, within: int) -> bool:
+    edges = (found.left, found.top, found.left + found.width, found.top + found.height)
+    return all(abs(a - b) <= within for a, b in zip(edges, (left, top, left + side, top + side), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("grey", "grain", "shade"), [(60, 8, 0), (128, 16, 0), (0, 10, 0), (200, 25, 0), (230, 0, 30), (230, 5, 30)]
+)
+def test_borders_with_grain_or_shade_are_left_out_up_to_a_cell(grey, grain, shade):
+    read = read_radiograph(on_a_sheet((200, 200, 200, 200), grey, grain, shade))
+    assert close_to(read.framing, 200, 200, 512, within=912 // 60)
+    assert any("wide border is left out" in sentence for sentence in read.warnings)
+
+
+def test_a_border_with_grain_in_a_black_one_and_letters_in_it():
+    sheet = on_a_sheet((150, 150, 150, 150), 200, 8)
+    sheet[30:50, 300:360] = 0
+    assert close_to(read_radiograph(np.pad(sheet, 100)).framing, 250, 250, 512, within=17)
+
+
+@pytest.mark.parametrize("pads", [(0, 400, 0, 400), (0, 300, 0, 0)])
+def test_a_film_in_a_corner_of_a_sheet_with_grain_is_answered_with_a_doubt(pads):
+    read = read_radiograph(on_a_sheet(pads, 60, 8))
+    assert close_to(read.framing, 0, 0, 512, within=15)
+    assert any("lungs are whole" in sentence for sentence in read.warnings)
+
+
+def test_a_film_with_grain_all_over_keeps_its_edges():
+    grain = np.random.default_rng(0).normal(0, 12, (512, 512))
+    noisy = np.clip(chest(512) + grain, 0, 255).astype(np.uint8)
+    assert read_radiograph(noisy).framing is None
+
+
+@pytest.mark.parametrize("sd", [5, 20, 60])
+@pytest.mark.parametrize("side", [300, 600, 1024])
+def test_grain_alone_is_no_film(side, sd):
+    grain = np.clip(np.random.default_rng(sd).normal(128, sd, (side, side)), 0, 255).astype(np.uint8)
+    with pytest.raises(FilmRefused) as refused:
+        read_radiograph(grain)
+    assert refused.value.reason == "blank"
+
+
 @pytest.mark.parametrize("where", [(0, 700, 0, 700), (700, 0, 0, 700), (0, 0, 600, 0), (600, 0, 0, 0)])
 def test_a_film_in_the_corner_of_a_sheet_or_at_one_side_is_answered_with_a_doubt(where):
     top, bottom, left, right = where
