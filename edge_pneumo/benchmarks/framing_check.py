@@ -42,7 +42,9 @@ HEADS = {0: "L\\F", 1: "F\\R", 2: "R\\H", 3: "H\\L"}
 class Change:
     """What is done to a film: a `longer` side of so many pixels, borders as shares of its sides (top, bottom, left,
     right), in a grey level, with `grain` (standard deviation), darker by `shade` at the middle of the sheet's sides and
-    by twice that in its corners, and quarter turns, counter-clockwise; `header` says so where it does not lie."""
+    by twice that in its corners, and quarter turns, counter-clockwise; `header` says so where it does not lie.
+    `squashed` films have so many times fewer rows, and pixels that much higher, as Pixel Spacing says
+    where it has `spacing`."""
 
     name: str
     border: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
@@ -51,6 +53,8 @@ class Change:
     shade: float = 0.0
     quarter_turns: int = 0
     header: bool = True
+    squashed: float = 1.0
+    spacing: bool = True
     longer: int | None = None
 
     def __call__(self, film: Film) -> Film:
@@ -61,6 +65,9 @@ class Change:
             scale = self.longer / max(pixels.shape)
             size = round(shown.width * scale), round(shown.height * scale)
             pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+        if self.squashed != 1.0:
+            size = pixels.shape[1], round(pixels.shape[0] / self.squashed)
+            pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
         top, bottom, left, right = (
             round(share * side) for share, side in zip(self.border, np.repeat(pixels.shape, 2), strict=True)
         )
@@ -68,11 +75,13 @@ class Change:
         sheet[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
         pixels = sheet
         boxes = np.asarray(film.boxes_xyxy, np.float32).reshape(-1, 4) * scale
+        boxes = boxes / np.array([1, self.squashed, 1, self.squashed], np.float32)
         boxes = boxes + np.array([left, top, left, top], np.float32)
         height, width = pixels.shape
         boxes = turned_boxes(boxes, width, height, self.quarter_turns)
         stated = HEADS[self.quarter_turns if self.header else 1]
-        data = as_dicom(np.ascontiguousarray(np.rot90(pixels, self.quarter_turns)), stated)
+        spacing = [0.143 * self.squashed, 0.143] if self.spacing else None
+        data = as_dicom(np.ascontiguousarray(np.rot90(pixels, self.quarter_turns)), stated, PixelSpacing=spacing)
         return replace(film, boxes_xyxy=tuple(tuple(map(float, box)) for box in boxes), read=lambda: data)  # type: ignore[misc]
 
     def _sheet(self, rows: int, columns: int, film_id: str) -> NDArray[np.uint8]:
@@ -99,6 +108,8 @@ CHANGES = (
     Change("light box: white border, darker by 60 at its corners, with grain, 20% of the side", WIDE, 230, 3, 30),
     Change("black border left and right, half of the width each", (0.0, 0.0, 0.5, 0.5)),
     Change("black border, wider at the bottom right", (0.1, 0.3, 0.1, 0.3)),
+    Change("half the rows, of pixels twice as high, as the header says", squashed=2.0),
+    Change("half the rows, and the header does not say it", squashed=2.0, spacing=False),
     Change("on its left side, and so says the header", quarter_turns=1),
     Change("upside down, and so says the header", quarter_turns=2),
     Change("on its right side, and so says the header", quarter_turns=3),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,10 @@ from edge_pneumo.edge_runtime.radiograph import Acquisition
 from edge_pneumo.errors import FilmRefused
 
 AGE_UNITS = {"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
+SPACINGS = (0x00280030, 0x00181164, 0x00182010, 0x00280034)
+"""Pixel Spacing, Imager Pixel Spacing, Nominal Scanned Pixel Spacing, Pixel Aspect Ratio: each down, then across."""
+SQUARE, MAX_ASPECT = 0.01, 2.5
+"""Pixels are square within this; and a header that says that they are longer than so many times is not believed."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,8 @@ def read_dicom(
     layout = read_layout(header, name)
     limits.check_size(layout.columns, layout.rows, layout.samples * layout.allocated / 8, name)
     how, remarks = rendering(header, layout)
+    if size_px is not None:  # of the axis with fewer pixels as many are needed
+        size_px = math.ceil(size_px * max(facts.pixel_aspect, 1 / facts.pixel_aspect))
     stored = codecs.decode(header, layout, size_px, deadline)
     pixels, colours = stored.grey, stored.colours
     if layout.photometric == "PALETTE COLOR":
@@ -88,8 +95,20 @@ def acquisition(header: Header) -> Acquisition:
         sop_instance_uid=header.text(0x00080018),
         orientation=header.text(0x00200020),
         intent=header.text(0x00080068),
+        pixel_aspect=pixel_aspect(header),
         frames=max(1, header.integer(0x00280008) or 1),
     )
+
+
+def pixel_aspect(header: Header) -> float:
+    """Height of a pixel by its width (DICOM PS3.3, 10.7 and C.7.6.3.1.7); 1.0 where the header says nothing that can be
+    believed, or next to nothing."""
+    for tag in SPACINGS:
+        numbers = header.decimals(tag)[:2]
+        if len(numbers) == 2 and min(numbers) > 0:
+            ratio = numbers[0] / numbers[1]
+            return ratio if abs(ratio - 1) > SQUARE and 1 / MAX_ASPECT <= ratio <= MAX_ASPECT else 1.0
+    return 1.0
 
 
 def read_layout(header: Header, name: str) -> Layout:

@@ -110,6 +110,7 @@ def check_picture(
     polarity_stated: bool,
     frontal_stated: bool = False,
     quarter_turns: int = 0,
+    pixel_aspect: float = 1.0,
     force: bool = False,
 ) -> tuple[tuple[str, ...], Framing | None]:
     """Weigh what the picture shows.
@@ -121,6 +122,7 @@ def check_picture(
     frontal_stated : the header says that this is a frontal chest film; then the picture must speak louder against it.
     quarter_turns : counter-clockwise, that would make the film upright by its header. Headers lie, so it is believed
         where the picture looks more upright so turned.
+    pixel_aspect : height of a pixel by its width.
     force : turn refusals into warnings.
 
     Returns
@@ -131,7 +133,7 @@ def check_picture(
     ------
     FilmRefused : `blank`, `truncated`, `not-a-radiograph`, `not-a-chest` or `not-frontal`.
     """
-    seen = look(picture, quarter_turns)
+    seen = look(picture, quarter_turns, pixel_aspect)
     reason, sentence = judge(seen, polarity_stated, frontal_stated)
     if reason is not None and not force:
         raise FilmRefused(reason, f"{name}: {sentence}. A frontal chest radiograph is read; --force overrides.")
@@ -156,7 +158,7 @@ _TURNED = "by its header it does not stand upright, and looks so: it is turned f
 _NOT_TURNED = "by its header it does not stand upright, but it looks as if it did: it is not turned"
 
 
-def look(picture: Picture, quarter_turns: int = 0) -> Look:
+def look(picture: Picture, quarter_turns: int = 0, pixel_aspect: float = 1.0) -> Look:
     """Measure a picture; well under a millisecond, whatever its size."""
     step = max(1, min(picture.pixels.shape) // SAMPLE_SIDE)
     sample = np.ascontiguousarray(picture.pixels[::step, ::step])
@@ -182,7 +184,7 @@ def look(picture: Picture, quarter_turns: int = 0) -> Look:
         span=float(ordered[-3]) - float(ordered[2]),
         coloured=0.0 if picture.colours is None else _coloured_share(picture.colours),
         white=_white_share(inner),
-        aspect=max(inner.shape) / min(inner.shape),
+        aspect=_aspect(inner.shape[0] * pixel_aspect, inner.shape[1]),
         shapes=float(tiny.var() / max(inner[::3, ::3].var(), 1e-9)),
         striped=min(int(np.ptp(tiny, axis=0).max()), int(np.ptp(tiny, axis=1).max())) <= FLAT,
         one_sided=_one_sided(bands, sample.shape),
@@ -273,6 +275,10 @@ def judge(seen: Look, polarity_stated: bool, frontal_stated: bool = False) -> tu
     if seen.coloured > DOUBT_COLOURED:
         return None, "has coloured marks on it"
     return None, ""
+
+
+def _aspect(height: float, width: float) -> float:
+    return max(height, width) / min(height, width)
 
 
 def _white_share(pixels: NDArray[np.uint8]) -> float:

@@ -2,7 +2,7 @@
 benchmark alike: there is no other preprocess in the project.
 
 What is shown of the film (all of it but wide borders, upright: `framing`) is scaled to fit a square of `size_px`
-(aspect kept), centred, and the rest filled with black (0). Pixels are
+(aspect kept, by the header's where its pixels are not square), centred, and the rest filled with black (0). Pixels are
 averaged over the area that becomes one (a box filter), as JPEG's own scaling does: a film must get the same answer
 whether it comes as JPEG or with all its pixels, and what a wider filter blurs, the network reads as disease.
 """
@@ -100,7 +100,7 @@ def turned_boxes(boxes: NDArray[np.float32], width: int, height: int, quarter_tu
     return boxes
 
 
-def fit(width: int, height: int, size_px: int) -> tuple[int, int]:
+def fit(width: float, height: float, size_px: int) -> tuple[int, int]:
     """Width and height that fit a square of `size_px`, aspect kept, at least 1."""
     longest = max(width, height)
     return max(1, round(width * size_px / longest)), max(1, round(height * size_px / longest))
@@ -117,13 +117,15 @@ def preprocess(film: Radiograph, spec: InputSpec) -> tuple[NDArray[np.uint8], Ge
     part = film.framing or Framing(0, 0, film.width, film.height)
     pixels = film.pixels if film.framing is None else part.cut(film.pixels, film.width, film.height)
     geometry = Geometry(1.0, 1.0, 0, 0, part.width, part.height, part.left, part.top, part.quarter_turns)
-    width, height = fit(*geometry.upright, size)
+    tall = film.acquisition.pixel_aspect
+    across, down = geometry.upright
+    width, height = fit(across, down * (1 / tall if part.quarter_turns % 2 else tall), size)
     if pixels.shape != (height, width):
-        smaller = pixels.shape[1] > width
+        smaller = pixels.shape[1] > width and pixels.shape[0] >= height
         kind = Image.Resampling.BOX if smaller else Image.Resampling.BILINEAR
         pixels = np.asarray(Image.fromarray(pixels).resize((width, height), kind))
     pad_x, pad_y = (size - width) // 2, (size - height) // 2
-    scale_x, scale_y = width / geometry.upright[0], height / geometry.upright[1]
+    scale_x, scale_y = width / across, height / down
     geometry = replace(geometry, scale_x=scale_x, scale_y=scale_y, pad_x=pad_x, pad_y=pad_y)
     if (width, height) == (size, size):
         return pixels[..., np.newaxis], geometry

@@ -23,7 +23,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Acquisition:
-    """What the header says of how a film was taken; every fact may be missing."""
+    """What the header says of how a film was taken; every fact may be missing.
+
+    `pixel_aspect` is the height of a pixel by its width.
+    """
 
     modality: str | None = None
     body_part: str | None = None
@@ -37,6 +40,7 @@ class Acquisition:
     sop_instance_uid: str | None = None
     orientation: str | None = None
     intent: str | None = None
+    pixel_aspect: float = 1.0
     frames: int = 1
 
 
@@ -123,6 +127,7 @@ def _read(source: Any, name: str, size_px: int | None, force: bool) -> Radiograp
         polarity_stated=facts.photometric is not None,
         frontal_stated=door.says_frontal_chest(facts),
         quarter_turns=turns,
+        pixel_aspect=facts.pixel_aspect,
         force=force,
     )
     if framing is not None and size_px is not None and picture.pixels.shape[1] < picture.width:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from edge_pneumo.edge_runtime.preprocess import InputSpec
 from edge_pneumo.errors import DataError, MissingExtra, UsageFault
-from edge_pneumo.quantize.equalise import normalise_depthwise
+from edge_pneumo.quantize.depthwise import normalise_depthwise
 from edge_pneumo.quantize.export import OUTPUTS
 from edge_pneumo.train.run import TrainedRun, build_from_config, load_weights, read_json
 

@@ -39,7 +39,7 @@ def round_in_place(model: Any, images: NDArray[np.uint8], spec: InputSpec) -> in
 
     Parameters
     ----------
-    model : a float detector. For TFMOT its depthwise kernels must be normalised (`equalise.normalise_depthwise`).
+    model : a float detector. For TFMOT its depthwise kernels must be normalised (`depthwise.normalise_depthwise`).
     images : (n, s, s, 1) uint8 films; two dozen are enough.
     """
     network = round_weights(export.float_tflite(model), images, spec)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ingest_films import chest, film, jpeg, written
 from PIL import Image
-from pydicom.uid import JPEGBaseline8Bit
+from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit
 
 from edge_pneumo.benchmarks.framing_check import HEADS, as_dicom
 from edge_pneumo.edge_runtime.framing import Framing, find_bands
@@ -224,3 +224,44 @@ def test_bands_of_a_picture_without_any_contrast():
 def test_films_of_the_benchmark_say_how_they_lie():
     read = read_radiograph(as_dicom(np.rot90(chest(256)).copy(), HEADS[1]))
     assert read.framing == Framing(0, 0, 256, 256, 3)
+
+
+ROWS_HALVED = chest(512)[::2]  # 256 x 512, each pixel twice as high as wide
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"PixelSpacing": [0.286, 0.143]},
+        {"ImagerPixelSpacing": [0.2, 0.1]},
+        {"PixelAspectRatio": [2, 1]},
+        {"PixelSpacing": [0.286, 0.143], "PixelAspectRatio": [1, 1]},  # the spacing is what counts
+    ],
+)
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, JPEGBaseline8Bit])
+def test_pixels_that_are_not_square_are_shown_as_the_film_was(tags, syntax):
+    read = read_radiograph(written(film(ROWS_HALVED, syntax=syntax, **tags)), size_px=128)
+    assert (read.width, read.height) == (512, 256)
+    assert not any("as long as wide" in sentence for sentence in read.warnings)
+    tensor, geometry = preprocess(read, SPEC)
+    assert np.abs(tensor.astype(int) - shown(chest(512))[0].astype(int)).mean() < 4
+    assert geometry.to_source([[32, 64, 64, 128]])[0] == pytest.approx([128, 128, 256, 256])
+
+
+def test_pixels_that_are_not_square_of_a_film_that_lies():
+    lying = np.ascontiguousarray(np.rot90(ROWS_HALVED))  # 512 x 256: each pixel now twice as wide as high
+    data = as_dicom(lying, HEADS[1], PixelSpacing=[0.143, 0.286])
+    read = read_radiograph(data, size_px=128)
+    assert read.framing.quarter_turns == 3
+    tensor, geometry = preprocess(read, SPEC)
+    assert np.abs(tensor.astype(int) - shown(chest(512))[0].astype(int)).mean() < 4
+    box = np.array([[32, 64, 64, 128]], np.float32)
+    assert geometry.to_input(geometry.to_source(box))[0] == pytest.approx(box[0])
+
+
+@pytest.mark.parametrize(
+    "tags", [{"PixelSpacing": [0.2, 0.0]}, {"PixelSpacing": [9, 1]}, {"PixelSpacing": [0.1434, 0.143]}, {}]
+)
+def test_spacings_that_cannot_be_or_hardly_differ_change_nothing(tags):
+    read = read_radiograph(written(film(**tags)))
+    np.testing.assert_array_equal(preprocess(read, SPEC)[0], preprocess(read_radiograph(written(film())), SPEC)[0])

@@ -1,4 +1,4 @@
-"""Rewrites that must not change an answer: equalisation, the grey fold of an RGB kernel, free normalisation."""
+"""Rewrites that must not change an answer: the grey fold of an RGB kernel, free normalisation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def same(before, after):
 
 
 def test_normalised_depthwise_kernels_answer_the_same(copy, blobs):
-    from edge_pneumo.quantize.equalise import normalise_depthwise
+    from edge_pneumo.quantize.depthwise import normalise_depthwise
 
     films = SPEC.normalise(pictures(blobs)[:6])
     before = answers(copy, films)
@@ -37,24 +37,6 @@ def test_normalised_depthwise_kernels_answer_the_same(copy, blobs):
         if type(layer).__name__ == "DepthwiseConv2D":
             np.testing.assert_allclose(np.abs(layer.get_weights()[0]).max(axis=(0, 1, 3)), 1, rtol=1e-6)
     same(before, answers(copy, films))
-
-
-def test_equalised_bottlenecks_answer_the_same_with_equal_channels(copy, blobs):
-    from tf_keras import Model
-
-    from edge_pneumo.quantize.equalise import equalise_bottlenecks
-
-    films = SPEC.normalise(pictures(blobs)[:6])
-    gamma, beta, *rest = copy.get_layer("narrow4_bn").get_weights()
-    gamma[0], beta[0] = gamma[0] * 100, beta[0] * 100  # one wild channel of the residual chain
-    copy.get_layer("narrow4_bn").set_weights([gamma, beta, *rest])
-    before = answers(copy, films)
-    assert equalise_bottlenecks(copy, films) == 1  # narrow4 and again4, tied by joined4
-    same(before, answers(copy, films))
-    chain = [copy.get_layer(name).output for name in ("narrow4_bn", "again4_bn")]
-    ranges = [np.abs(np.asarray(v)).max(axis=(0, 1, 2)) for v in Model(copy.input, chain)(films, training=False)]
-    widest = np.max(ranges, axis=0)
-    assert widest.max() / widest.min() < 1.01
 
 
 def test_three_equal_channels_fold_into_one():
