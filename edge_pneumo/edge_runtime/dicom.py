@@ -19,6 +19,7 @@ from edge_pneumo.errors import FilmRefused
 AGE_UNITS = {"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 SPACINGS = (0x00280030, 0x00181164, 0x00182010, 0x00280034)
 """Pixel Spacing, Imager Pixel Spacing, Nominal Scanned Pixel Spacing, Pixel Aspect Ratio: each down, then across."""
+MAX_WINDOWS = 8
 SQUARE, MAX_ASPECT = 0.01, 2.5
 """Pixels are square within this; and a header that says that they are longer than so many times is not believed."""
 
@@ -71,7 +72,8 @@ def read_dicom(
     if layout.photometric == "PALETTE COLOR":
         pixels, colours = from_palette(header, pixels, name)
     elif colours is None:
-        if not stored.shifted and how.high_bit != layout.stored - 1:
+        fits = layout.signed or int(pixels.max(initial=0)) >> layout.stored == 0
+        if not stored.shifted and how.high_bit != layout.stored - 1 and fits:  # else the writer left them at the top
             how = replace(how, high_bit=layout.stored - 1)
         pixels, doubts = render(pixels, how)
         remarks += doubts
@@ -151,7 +153,7 @@ def rendering(header: Header, layout: Layout) -> tuple[Rendering, tuple[str, ...
     if slope and slope[0] == 0:
         slope, warnings = (), ("rescale slope 0 makes no sense and is not used",)
     centres, widths = header.decimals(0x00281050), header.decimals(0x00281051)
-    windows = [(c, w) for c, w in zip(centres, widths, strict=False) if w >= 1 or (w > 0 and w != int(w))]
+    windows = tuple((c, w) for c, w in zip(centres, widths, strict=False) if w >= 1 or (w > 0 and w != int(w)))
     padding = header.integer(0x00280120)
     limit = header.integer(0x00280121)
     ends = [
@@ -168,7 +170,7 @@ def rendering(header: Header, layout: Layout) -> tuple[Rendering, tuple[str, ...
             intercept=intercept[0] if intercept else 0.0,
             modality_lut=look_up(header.first_item(0x00283000), layout.signed),
             voi_lut=look_up(header.first_item(0x00283010), layout.signed or min(ends) < 0),
-            window=windows[0] if windows else None,
+            windows=windows[:MAX_WINDOWS],
             window_function=(header.text(0x00281056) or "LINEAR").upper(),
             invert=layout.photometric == "MONOCHROME1",
             padding=span,  # type: ignore[arg-type]

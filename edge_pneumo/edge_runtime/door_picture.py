@@ -43,6 +43,12 @@ BLANK_SPAN = 12
 COLOURED = 40
 """Difference between a pixel's channels from which it is coloured; a blue-toned film stays below."""
 REFUSE_COLOURED, DOUBT_COLOURED = 0.25, 0.01
+LEAST_GAIN = 0.4
+"""The weakest channel against the strongest, from which a picture may have a colour cast."""
+LOST_SHARE = 0.08
+"""Share of rows or columns within a film that are a single grey from which some were lost; films have up to .06."""
+GRADIENT = 0.08
+"""Of the span of a picture of 16 x 16 parts, how far any is from a curved surface at least; in films .23 or more."""
 GRAIN_SHAPES = 0.2
 """Of the variance of greys, what the means of 16 x 16 parts keep at least; all of 2,191 films at hand keep .65."""
 CUT_SHARE, DOUBT_CUT_SHARE = 0.30, 0.15
@@ -96,6 +102,9 @@ class Look:
     one_sided: float
     cut: float
     repeated: float = 0.0
+    lost: float = 0.0
+    cast: bool = False
+    gradient: bool = False
     aspect: float = 1.0
     shapes: float = 1.0
     striped: bool = False
@@ -177,12 +186,16 @@ def look(picture: Picture, quarter_turns: int = 0, pixel_aspect: float = 1.0) ->
             likeness, upright, turned = compare(tiny)
     wide = bands if is_wide(bands, sample) else NO_BANDS
     ordered = np.sort(tiny, axis=None)
+    coloured, cast = (0.0, False) if picture.colours is None else _coloured_share(picture.colours)
     return Look(
         likeness=likeness,
         upright=upright,
         turned=turned,
         span=float(ordered[-3]) - float(ordered[2]),
-        coloured=0.0 if picture.colours is None else _coloured_share(picture.colours),
+        coloured=coloured,
+        cast=cast,
+        lost=_lost_share(inner),
+        gradient=_is_gradient(tiny),
         white=_white_share(inner),
         aspect=_aspect(inner.shape[0] * pixel_aspect, inner.shape[1]),
         shapes=float(tiny.var() / max(inner[::3, ::3].var(), 1e-9)),
@@ -249,6 +262,8 @@ def judge(seen: Look, polarity_stated: bool, frontal_stated: bool = False) -> tu
         return "not-a-radiograph", f"{seen.coloured:.0%} of it is coloured"
     if seen.striped:
         return "blank", "nothing to see on it: stripes of a single grey each"
+    if seen.gradient:
+        return "blank", "nothing to see on it but a gradient of greys"
     if seen.cut > CUT_SHARE:
         return "truncated", f"its lower {seen.cut:.0%} is a single grey: cut off"
     if seen.repeated > CUT_SHARE:
@@ -268,12 +283,16 @@ def judge(seen: Look, polarity_stated: bool, frontal_stated: bool = False) -> tu
         return None, f"{seen.aspect:.1f} times as long as wide; check that it is one film and the lungs are whole"
     if seen.one_sided > DOUBT_CUT_SHARE:
         return None, f"{seen.one_sided:.0%} of it, at one edge, is empty; check that the lungs are whole"
+    if seen.lost > LOST_SHARE:
+        return None, f"{seen.lost:.0%} of its rows or columns are a single grey each: lost? Check the lungs"
     if seen.repeated > DOUBT_CUT_SHARE:
         return None, f"its lower {seen.repeated:.0%} is one row again and again; check that the lungs are whole"
     if seen.white > PAPER_SHARE:
         return None, "is white for the most part: a page of paper, or a washed-out film"
     if seen.coloured > DOUBT_COLOURED:
         return None, "has coloured marks on it"
+    if seen.cast:
+        return None, "has a colour cast; its greys are taken"
     return None, ""
 
 
@@ -285,8 +304,37 @@ def _white_share(pixels: NDArray[np.uint8]) -> float:
     return np.count_nonzero(pixels > 235) / pixels.size
 
 
-def _coloured_share(colours: NDArray[np.uint8]) -> float:
-    return float(np.mean(np.ptp(colours, axis=2) >= COLOURED))
+def _coloured_share(colours: NDArray[np.uint8]) -> tuple[float, bool]:
+    """Share of (m, n, 3) that is coloured, and whether that is after a cast over all of it was taken out: a film's blue
+    base, a warm lamp."""
+    share = float(np.mean(np.ptp(colours, axis=2) >= COLOURED))
+    if share <= DOUBT_COLOURED:
+        return share, False
+    sums = colours.sum(axis=(0, 1), dtype=np.float64)
+    if sums.min() < sums.max() * LEAST_GAIN:
+        return share, False
+    left = float(np.mean(np.ptp(colours * (sums.mean() / sums), axis=2) >= COLOURED))
+    return (left, share > REFUSE_COLOURED) if left < share else (share, False)
+
+
+def _lost_share(inner: NDArray[np.uint8]) -> float:
+    """Share of the rows or of the columns, whichever are more, that are a single grey each."""
+    return max(float(np.mean(np.ptp(inner, axis=axis) <= FLAT)) for axis in (0, 1))
+
+
+def _is_gradient(tiny: NDArray[np.uint8]) -> bool:
+    """Whether a picture (16, 16) is nothing but a surface of the second degree."""
+    grey = tiny.ravel().astype(np.float32)
+    surface = _surfaces()
+    rest = grey - surface @ (grey @ surface)
+    return float(np.abs(rest).max()) < GRADIENT * float(np.ptp(grey))
+
+
+@cache
+def _surfaces() -> NDArray[np.float32]:
+    """Polynomials up to the second degree over 16 x 16 parts, each at right angles to the others, as columns."""
+    y, x = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j].reshape(2, -1)
+    return np.linalg.qr(np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1))[0].astype(np.float32)
 
 
 def _one_sided(bands: Bands, shape: tuple[int, ...]) -> float:

@@ -17,8 +17,9 @@ from edge_pneumo.edge_runtime.levels import FLAT, flat_range, own_range, spread
 
 SAMPLE_PIXELS = 250_000
 """About how many pixels (evenly spaced) the range of a film is estimated from."""
-MIN_IN_WINDOW = 0.1
-"""Share of a film that a window must show as neither black nor white to be believed."""
+MIN_IN_WINDOW, DOUBT_IN_WINDOW = 0.1, 0.6
+"""Share of a film that a window must show as neither black nor white to be used, and not to be warned of. One for bones
+or the mediastinum makes the lungs black; one without the outer quarters of a film's range keeps .62 in the median."""
 FILLS = 0.6
 """Share of all greys that fit its bits from which on a deep film without a window is taken as it is: a little more than
 `FLAT`, for these bits are often a guess. 98 % of RSNA's 8-bit films use as many."""
@@ -80,7 +81,7 @@ class Rendering:
     intercept: float = 0.0
     modality_lut: LookUp | None = None
     voi_lut: LookUp | None = None
-    window: tuple[float, float] | None = None
+    windows: tuple[tuple[float, float], ...] = ()
     window_function: str = "LINEAR"
     invert: bool = False
     padding: tuple[int, int] | None = None
@@ -166,8 +167,8 @@ def _shown(values: NDArray, how: Rendering, scale: tuple[float, float] | None) -
     """Modality values -> 0 (black) to 1 (white), before any inversion."""
     if scale is None and how.voi_lut is not None:
         shown = how.voi_lut(values) / float((1 << how.voi_lut.bits) - 1)
-    elif how.window is not None and how.window_function == "SIGMOID" and scale is None:
-        centre, width = how.window
+    elif how.windows and how.window_function == "SIGMOID" and scale is None:
+        centre, width = how.windows[0]
         shown = 0.5 * (1.0 + np.tanh(2.0 * (values - centre) / width))
     else:
         low, high = scale or (0.0, 1.0)
@@ -184,12 +185,14 @@ def _scale(raw: NDArray, how: Rendering) -> tuple[tuple[float, float] | None, tu
         return whole, whole, ()
     low, high = own_range(values, counts)
     used = (low, high if high > low else low + 1)
-    said = "VOI LUT" if how.voi_lut is not None else "window in the header" if how.window is not None else ""
+    said = "VOI LUT" if how.voi_lut is not None else "window in the header" if how.windows else ""
     scale: tuple[float, float] | None = None
-    if how.voi_lut is None and how.window is not None and how.window_function != "SIGMOID":
-        scale = _window_ends(*how.window, how.window_function)
+    kept = 1.0
+    if how.voi_lut is None and how.windows:
+        own = slice(*np.searchsorted(values, [low, np.nextafter(high, np.inf)]))
+        scale, kept = _best_window(values[own], counts[own], how)
     elif said:
-        pass  # the VOI LUT or the sigmoid decides
+        pass  # the VOI LUT decides
     elif how.signed or how.modality_lut is not None or (how.slope, how.intercept) != (1.0, 0.0):
         return used, whole, ()
     else:
@@ -200,16 +203,40 @@ def _scale(raw: NDArray, how: Rendering) -> tuple[tuple[float, float] | None, tu
     black, white = sorted(_shown(np.array([low, high]), how, scale).tolist())
     if said and white - black < SINGLE_GREY:
         return used, whole, (f"the {said} makes the film a single grey; it is not used",)
-    if how.voi_lut is None and said:
-        own = (values >= low) & (values <= high)
-        shown = _shown(values[own], how, scale)
-        if counts[own][(shown > 0) & (shown < 1)].sum() < MIN_IN_WINDOW * counts[own].sum():
-            return used, whole, (f"the {said} misses nearly all of the film; it is not used",)
+    if kept < MIN_IN_WINDOW:
+        return used, whole, (f"the {said} misses nearly all of the film; it is not used",)
+    warnings: tuple[str, ...] = ()
+    if kept < DOUBT_IN_WINDOW:
+        warnings = (f"the {said} makes {1 - kept:.0%} of the film black or white; check that it is for lungs",)
     if white - black >= (FLAT if said or how.stored <= 8 else FILLS):
-        return scale, whole, ()
+        return scale, whole, warnings
     if not said:
         return used, whole, ()
-    return scale, (black, white), (f"the {said} leaves the film with hardly any contrast; it is shown with more",)
+    return (
+        scale,
+        (black, white),
+        (
+            *warnings,
+            f"the {said} leaves the film with hardly any contrast; it is shown with more",
+        ),
+    )
+
+
+def _best_window(
+    values: NDArray[np.floating], counts: NDArray[np.int64], how: Rendering
+) -> tuple[tuple[float, float] | None, float]:
+    """The range of the first window that is not to be warned of, or else of the one that shows most (None: a sigmoid
+    decides), and the share of the pixels that it shows as neither black nor white."""
+    best: tuple[tuple[float, float] | None, float] = (None, -1.0)
+    sigmoid = how.window_function == "SIGMOID"
+    for window in how.windows[:1] if sigmoid else how.windows:
+        scale = None if sigmoid else _window_ends(*window, how.window_function)
+        shown = _shown(values, how, scale)
+        kept = float(counts[(shown > 1 / 512) & (shown < 511 / 512)].sum() / counts.sum())
+        if kept >= DOUBT_IN_WINDOW:
+            return scale, kept
+        best = max(best, (scale, kept), key=lambda found: found[1])
+    return best
 
 
 def _histogram(raw: NDArray, how: Rendering) -> tuple[NDArray[np.floating], NDArray[np.int64]]:

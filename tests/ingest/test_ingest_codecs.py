@@ -86,6 +86,17 @@ def test_lossless_jpeg_longer_than_one_chunk(monkeypatch):
     np.testing.assert_array_equal(decoded[..., 0], DEEP)
 
 
+@pytest.mark.parametrize("syntax", [JPEGLosslessSV1, JPEG2000Lossless])
+def test_compressed_values_at_the_top_of_their_words_are_those_at_the_bottom(syntax):
+    """12 bits, High Bit 15: the compressed words have 16, of which the upper 12 count."""
+    top = (np.kron(DEEP, np.ones((4, 4), np.uint16)) % 4096) << 4
+    stream = encode_lossless(top, 16) if syntax == JPEGLosslessSV1 else j2k(top)
+    tags = {"BitsStored": 12, "HighBit": 15}
+    packed = read_radiograph(written(film(top, syntax=syntax, PixelData=encapsulate([stream]), **tags)), force=True)
+    plain = read_radiograph(written(film(top, **tags)), force=True)
+    np.testing.assert_array_equal(packed.pixels, plain.pixels)
+
+
 def test_lossless_jpeg_in_dicom():
     data = film(DEEP, syntax=JPEGLosslessSV1, PixelData=encapsulate([encode_lossless(DEEP)]), BitsStored=12, HighBit=11)
     np.testing.assert_array_equal(stored(written(data)), DEEP)

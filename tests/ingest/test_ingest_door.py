@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ingest_films import chest, film, written
+from PIL import Image
 
 from edge_pneumo.benchmarks.door_check import DISTORTIONS, check_folder, made_up, verdict
 from edge_pneumo.edge_runtime import door
@@ -108,6 +110,46 @@ def test_stripes_of_a_single_grey_are_no_film(border, turned):
     stripes = np.repeat(np.array([[40], [90], [200], [120]], np.uint8), 64, axis=0).repeat(256, axis=1)
     stripes = np.pad(stripes, border)
     assert verdict(np.ascontiguousarray(stripes.T) if turned else stripes) == "blank"
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("grey", [0, 128])
+def test_rows_or_columns_lost_within_a_film_are_doubted(axis, grey):
+    holed = chest(512)
+    where = [slice(None), slice(None)]
+    where[axis] = slice(230, 300)
+    holed[tuple(where)] = grey
+    assert "lost?" in " ".join(read_radiograph(holed, force=True).warnings)
+
+
+@pytest.mark.parametrize("tilt", [(1, 0), (0.3, 1), (-1, 1)])
+def test_a_gradient_is_no_film(tilt):
+    y, x = np.mgrid[0:400, 0:400] / 399
+    slope = tilt[0] * y + tilt[1] * x
+    grey = ((slope - slope.min()) / np.ptp(slope) * 255).astype(np.uint8)
+    assert verdict(grey) == "blank"
+    assert verdict(grey // 4 + (chest(400) // 4) * 3) == "pass"  # a film lit from one side
+
+
+def coloured(gains: tuple[float, float, float]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray((chest(512)[..., None] * np.array(gains)).astype(np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("gains", [(0.75, 0.9, 1.0), (0.5, 0.7, 1), (1, 0.9, 0.65), (0.7, 0.85, 1)])
+def test_a_colour_cast_over_all_of_a_photograph_is_taken_with_a_doubt(gains):
+    """The blue base of a film, a warm lamp."""
+    read = read_radiograph(coloured(gains))
+    assert read.warnings == ("has a colour cast; its greys are taken",)
+
+
+def test_colours_that_differ_from_place_to_place_are_refused():
+    shades = np.stack([chest(512), np.roll(chest(512), 200, 0), np.rot90(chest(512))], axis=-1)
+    buffer = io.BytesIO()
+    Image.fromarray(shades).save(buffer, "PNG")
+    with pytest.raises(FilmRefused, match="coloured"):
+        read_radiograph(buffer.getvalue())
 
 
 def test_a_part_twice_as_wide_as_high_is_doubted():

@@ -48,6 +48,19 @@ def test_windows_are_pydicoms(ramp, function, slope, intercept):
     )
     pixels, warnings = shown(data)
     assert np.abs(pixels - (values - low) / (high - low) * 255).max() <= 1.0
+    assert all("check that it is for lungs" in sentence for sentence in warnings)
+
+
+def test_a_window_that_leaves_most_of_the_film_black_or_white_is_used_with_a_doubt():
+    pixels, warnings = shown(film(RAMP, BitsStored=12, HighBit=11, WindowCenter=2600, WindowWidth=1200))
+    assert (pixels[0, 0], pixels[40, 40], pixels[-1, -1]) == (0, 128, 255)
+    assert "71% of the film black or white; check that it is for lungs" in warnings[0]
+
+
+def test_of_several_windows_the_first_that_shows_the_film_is_taken():
+    windows = {"WindowCenter": [2600, 2048, 1024], "WindowWidth": [1200, 4096, 4096]}
+    pixels, warnings = shown(film(RAMP, BitsStored=12, HighBit=11, **windows))
+    assert np.abs(pixels - RAMP / 4095 * 255).max() <= 1
     assert warnings == ()
 
 
@@ -125,7 +138,7 @@ def test_large_deep_films_are_shown_in_bands():
     pixels, _ = render(
         raw,
         Rendering(
-            allocated=32, stored=32, high_bit=31, signed=True, window=(0.0, 2.0**32), window_function="LINEAR_EXACT"
+            allocated=32, stored=32, high_bit=31, signed=True, windows=((0.0, 2.0**32),), window_function="LINEAR_EXACT"
         ),
     )
     assert np.abs(pixels - (raw / 2.0**32 + 0.5) * 255).max() <= 0.51
