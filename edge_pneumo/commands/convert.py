@@ -105,8 +105,8 @@ def convert(
     """Make a .tflite of RUN (a run directory, float or from `quantize`, or `default`) and prove that it is no worse.
 
     The written file is run by the light runtime on the films of --split, side by side with the float model. If AUC or
-    RSNA score falls by more than allowed, the command ends with 5, says where the error comes from, and leaves nothing
-    under the final name.
+    RSNA score falls by more than allowed, the command ends with 5, says where the error comes from (of a float
+    run), and leaves nothing under the final name.
     """
     from edge_pneumo.edge_runtime.files import check_writable
     from edge_pneumo.errors import UsageFault

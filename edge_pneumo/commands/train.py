@@ -122,10 +122,15 @@ def train(
     else:
         from edge_pneumo.train.fit import train_detector
 
-        train_detector(
-            config, dataset, out, extra=more, masked=masked, weights=weights, resume=resume, cache_dir=cache_dir,
-            say=tell,
-        )  # fmt: skip
+        try:
+            train_detector(
+                config, dataset, out, extra=more, masked=masked, weights=weights, resume=resume, cache_dir=cache_dir,
+                say=tell,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            if any(out.rglob("state.npz")):
+                tell(f"{out} holds the finished epochs: the same command with --resume goes on from there")
+            raise
     click.echo(out)
     tell.finish()
 

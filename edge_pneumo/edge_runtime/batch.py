@@ -82,7 +82,7 @@ def plan(request: Request) -> Iterator[Task]:
         if Path(path).is_dir() and any((os.path.realpath(path) + os.sep).startswith(folder) for folder in made):
             raise UsageFault(
                 f"output files would lie among the films of {path} and be taken for films by the next run. Give them a "
-                f"folder of their own, for example {Path(path) / 'findings'}"
+                f"folder of their own beside it, for example {os.path.normpath(path)}-findings"
             )
     left_out = {os.path.realpath(path) for path in request.leave_out}
     taken: dict[str, str] = {}

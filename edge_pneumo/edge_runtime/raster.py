@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 PNG_CHANNELS = {0: 1, 2: 4, 3: 1, 4: 2, 6: 4}
 """Bytes a pixel that Pillow holds, by PNG colour type (it keeps RGB in four bytes)."""
+DRAWN_BY = "edge-pneumo overlay"
+"""Software in the PNG files that we draw: boxes and heat in the colours of a film must not be read as another film."""
 UPRIGHT = {
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
@@ -66,6 +68,8 @@ def read_png(data: bytes, name: str) -> Picture:
     limits.check_size(width, height, PNG_CHANNELS.get(kind, 4) * (2 if depth == 16 else 1), name)
     try:
         with PngImageFile(io.BytesIO(data)) as picture:
+            if picture.info.get("Software") == DRAWN_BY:
+                raise FilmRefused("not-a-radiograph", f"{name}: an overlay that was drawn here. Give the film itself.")
             grey = _grey(picture, width, height)
             return _upright(grey, jpeg.exif_orientation(picture.info.get("exif", b"")[len(b"Exif\0\0") :]))
     except (OSError, SyntaxError, ValueError, zlib.error, Image.DecompressionBombError) as error:

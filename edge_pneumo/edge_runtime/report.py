@@ -120,8 +120,13 @@ def _results(
     else:
         from edge_pneumo.edge_runtime.files import atomic_write
 
-        with atomic_write(output, "w") as stream:
-            yield stream.write, None
+        try:
+            with atomic_write(output, "w") as stream:
+                yield stream.write, None
+        except KeyboardInterrupt:
+            hint = "a name that ends with .jsonl would have kept what is done"
+            print(f"edge-pneumo: stopped; {output} was not written, {hint}.", file=sys.stderr)
+            raise
 
 
 def _to_stdout(text: str) -> None:

@@ -317,10 +317,12 @@ class _Fitting:
 
     def _tell(self, row: dict[str, Any], stage: Stage) -> None:
         left = (stage.epochs - self.epoch) * row["seconds"]
+        count = len(self.config.stages)
+        stages = f" (stage {self.stage + 1} of {count})" if count > 1 else ""
         self.say(
             f"{row['stage']} {self.epoch}/{stage.epochs}: loss {row['loss']:.3f}, "
             f"val AUC heat {row['val_auc_heat']:.3f} image {row['val_auc_image']:.3f}, "
-            f"{row['seconds']:.0f} s, about {left / 60:.1f} min of this stage left"
+            f"{row['seconds']:.0f} s, about {left / 60:.1f} min of this stage left{stages}"
         )
 
     def finish(self, validation: Validation, record: dict[str, Any]) -> None:

@@ -11,11 +11,12 @@ from predict_films import drawn_chest
 
 from edge_pneumo.benchmarks.framing_check import HEADS, as_dicom
 from edge_pneumo.edge_runtime.decode import Box, Finding, RawOutputs
-from edge_pneumo.edge_runtime.outputs.overlay import draw_overlay, heat_of_part, render_overlay
+from edge_pneumo.edge_runtime.outputs.overlay import draw_overlay, heat_of_part, render_overlay, write_overlay
 from edge_pneumo.edge_runtime.predict import Detector
 from edge_pneumo.edge_runtime.preprocess import Geometry, InputSpec, preprocess
-from edge_pneumo.edge_runtime.radiograph import Radiograph
+from edge_pneumo.edge_runtime.radiograph import Radiograph, read_radiograph
 from edge_pneumo.edge_runtime.result import FilmResult, ModelIdentity
+from edge_pneumo.errors import FilmRefused
 
 
 def result(boxes: tuple[Box, ...] = (), probability: float = 0.83) -> FilmResult:
@@ -127,3 +128,10 @@ def test_warnings_are_written_below() -> None:
 def test_a_refused_film_has_no_overlay() -> None:
     with pytest.raises(ValueError, match="refused film has no overlay"):
         draw_overlay(film(300, 300), FilmResult.refused("film", "blank", "blank"))
+
+
+def test_an_overlay_is_not_read_as_another_film(tmp_path) -> None:
+    data = as_dicom(np.asarray(drawn_chest()), HEADS[0])
+    write_overlay(tmp_path / "o.png", data, Detector.open("default").examine(data))
+    with pytest.raises(FilmRefused, match="overlay that was drawn here"):
+        read_radiograph(tmp_path / "o.png", force=True)

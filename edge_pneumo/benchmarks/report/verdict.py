@@ -73,6 +73,8 @@ def _device_sentence(label: str, best: dict[str, Any], options: ReportOptions) -
     load = f"{digits(options.films_per_day)} films in a day of {digits(options.hours_per_day)} hours"
     if wait is None:
         return _say("warn", f"{answer}: too slow for {load}.")
+    if best["unstable"]:
+        return _say("warn", f"{answer}, but this row is unstable: measure it again before it is quoted.")
     busy = options.films_per_day * total["mean"] / 1000 / (options.hours_per_day * 3600)
     if wait < 0.1:
         share = f"it is busy {digits(100 * busy)} % of the time"
@@ -92,7 +94,9 @@ def _between_devices(results: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
         ratio = ratio_of_medians(reference["samples_ms"], entry["samples_ms"])
         verdict, _ = judge(ratio, reference, entry, 0.03)
         interval = f"{digits(ratio['value'])} times (95 % interval {digits(ratio['low'])} to {digits(ratio['high'])})"
-        if verdict == "cannot tell":
+        if entry["unstable"] or reference["unstable"]:
+            text = f"Between {fastest} and {label} nothing can be said: a row is unstable. It was {interval}."
+        elif verdict == "cannot tell":
             text = f"Between {fastest} and {label} the measurements cannot tell which is faster: {interval}."
         else:
             what = f"{describe(entry)} with {describe(reference)}"

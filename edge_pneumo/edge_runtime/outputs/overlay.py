@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from edge_pneumo.edge_runtime.decode import RawOutputs, sigmoid
 from edge_pneumo.edge_runtime.files import atomic_write
 from edge_pneumo.edge_runtime.preprocess import Geometry
 from edge_pneumo.edge_runtime.radiograph import Radiograph
+from edge_pneumo.edge_runtime.raster import DRAWN_BY
 from edge_pneumo.edge_runtime.result import FilmResult
 
 if TYPE_CHECKING:
@@ -126,8 +128,12 @@ def write_overlay(path: str | Path, source: FilmSource, examination: Examination
     WriteFailed : no space or no permission; nothing is left under `path`.
     """
     picture = render_overlay(source, examination, heat=heat)
+    marks = PngInfo()
+    marks.add_text("Software", DRAWN_BY)
     with atomic_write(path) as stream:
-        picture.save(stream, "PNG", compress_level=3)  # level 6 takes far longer, for a few per cent fewer bytes
+        picture.save(
+            stream, "PNG", pnginfo=marks, compress_level=3
+        )  # level 6 takes far longer, for a few per cent fewer bytes
 
 
 def _levels(scores: NDArray[np.float32], column: int) -> NDArray[np.float64]:
