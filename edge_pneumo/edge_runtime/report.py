@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -60,6 +61,8 @@ def run(request: Request, *, format_: str | None = None, output: str | None = No
 
         return ask
 
+    if output not in (None, "-") and os.path.realpath(output) in {os.path.realpath(path) for path in request.paths}:
+        raise UsageFault(f"the results would be written over the film {output}. Give -o another name.")
     if output is not None:  # results written into the folder of films are no film
         request = dataclasses.replace(request, leave_out=(output, f"{output}.part"))
     with _results(request, format_, output, skip_done) as (write, is_done):

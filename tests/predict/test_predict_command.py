@@ -213,6 +213,15 @@ def test_output_files_have_a_folder_of_their_own(cli, films: Path, model: str, f
     assert sorted(films.rglob("*")) == before
 
 
+def test_results_are_not_written_over_a_film(cli, films: Path, model: str) -> None:
+    film = next(path for path in sorted(films.iterdir()) if path.is_file())
+    before = film.read_bytes()
+    code, _, err = cli("predict", film, "--model", model, "-o", film)
+    assert code == 2
+    assert "over the film" in err
+    assert film.read_bytes() == before
+
+
 def test_overlay_that_cannot_be_written(cli, films: Path, model: str, tmp_path: Path) -> None:
     (tmp_path / "o").write_text("a file, not a folder")
     film = films / "b.png"

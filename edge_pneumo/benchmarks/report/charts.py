@@ -223,8 +223,9 @@ def _pareto(figure: Any, rows: Sequence[dict[str, Any]]) -> None:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: digits(value))
         axes.xaxis.set_minor_formatter(lambda value, _: digits(value) if str(value)[0] in "25" else "")
+        axes.margins(x=0.12)
     else:
-        axes.set_xlim(0, None)
+        axes.set_xlim(0, 1.1 * max(row["p50"] for row in rows))  # room for the last dot
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -255,7 +256,7 @@ def _threads(figure: Any, lines: Sequence[dict[str, Any]], width: float) -> None
     axes.set_xscale("log", base=2)
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()
-    axes.set_ylim(0, None)
+    axes.set_ylim(0, 1.1 * max(y for line in lines for _, y in line["points"]))
     axes.set(xlabel="threads", ylabel="median ms a film")
     figure.legend(loc="outside upper left", ncols=2 if width == WIDE else 1, handlelength=1.4, labelcolor=INK)
 
