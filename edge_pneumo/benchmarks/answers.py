@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -49,19 +47,3 @@ def examine_films(
     detector.check_operating_point(operating_point)
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
         yield from pool.map(one, films)
-
-
-def watched(items: Iterable[T], n: int, what: str) -> Iterator[T]:
-    """Pass `items` on and say on stderr how far it is: a bar on a terminal, elsewhere a line every ten seconds."""
-    if sys.stderr.isatty():
-        import click
-
-        with click.progressbar(items, length=n, label=what, file=sys.stderr) as bar:
-            yield from bar
-        return
-    said = time.monotonic()
-    for done, item in enumerate(items, 1):
-        if time.monotonic() - said > _LINE_EVERY_S:
-            said = time.monotonic()
-            print(f"{what}: {done} of {n}", file=sys.stderr, flush=True)
-        yield item

@@ -23,13 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edge_pneumo.benchmarks.answers import watched
 from edge_pneumo.benchmarks.metrics import evaluate
 from edge_pneumo.edge_runtime import door_picture
 from edge_pneumo.edge_runtime.grey import Picture
 from edge_pneumo.edge_runtime.preprocess import turned_boxes
 from edge_pneumo.edge_runtime.radiograph import read_radiograph
 from edge_pneumo.errors import FilmRefused
+from edge_pneumo.progress import watched
 
 if TYPE_CHECKING:
     from edge_pneumo.train.data.film import Film

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,10 +73,8 @@ def find_bands(sample: NDArray[np.uint8], *, letters: bool = False, once: bool =
     letters : take a row for one that is a single grey though it has small letters in it, and leave lines of text out.
     once : do not look within.
     """
-    is_plain = _nearly_plain if letters else _plain
-    if once:
-        return _outer_bands(sample, is_plain)
-    return _bands_within(sample, lambda found: _outer_bands(found, is_plain))
+    kind = _LETTERED if letters else _SINGLE_GREY
+    return _outer_bands(sample, kind) if once else _bands_within(sample, kind)
 
 
 def find_smooth_bands(pixels: NDArray[np.uint8], step: int) -> Bands:
@@ -97,7 +96,7 @@ def find_smooth_bands(pixels: NDArray[np.uint8], step: int) -> Bands:
     cells = np.asarray(picture.reduce(mean_of, box=(0, 0, columns, rows)))
     if not _smooth_edges(cells):
         return 0, 0, 0, 0
-    bands = _bands_within(cells, lambda found: _outer_bands(found, _smooth))
+    bands = _bands_within(cells, _SMOOTH)
     rests = (0, dense.shape[0] - rows, 0, dense.shape[1] - columns)
     top, bottom, left, right = (
         (band * mean_of + rest) * skip // step if band else 0 for band, rest in zip(bands, rests, strict=True)
@@ -105,20 +104,19 @@ def find_smooth_bands(pixels: NDArray[np.uint8], step: int) -> Bands:
     return top, bottom, left, right
 
 
-def _bands_within(sample: NDArray[np.uint8], look: Callable[[NDArray[np.uint8]], Bands]) -> Bands:
+def _bands_within(sample: NDArray[np.uint8], kind: _Kind) -> Bands:
     bands: Bands = (0, 0, 0, 0)
-    while any(more := look(within(sample, bands))):
+    while any(more := _outer_bands(within(sample, bands), kind)):
         bands = joined(bands, more)
     return bands
 
 
-def _outer_bands(sample: NDArray[np.uint8], is_plain: Callable[[NDArray[np.uint8]], NDArray[np.bool_]]) -> Bands:
+def _outer_bands(sample: NDArray[np.uint8], kind: _Kind) -> Bands:
     found = [0, 0, 0, 0]
     for k, lines in enumerate((sample, sample.T)):
-        # at neither edge of most films, and this is quick
-        if is_plain is _smooth or any(map(_may_be_plain, (lines[0], lines[-1]))):
-            varied = np.flatnonzero(~is_plain(lines))
-            if is_plain is not _plain:
+        if any(map(kind.may_be, (lines[0], lines[-1]))):  # at neither edge of most films, and this is quick
+            varied = np.flatnonzero(~kind.is_border(lines))
+            if kind.banners:
                 varied = _without_banners(varied)
             if varied.size:
                 found[2 * k], found[2 * k + 1] = int(varied[0]), len(lines) - 1 - int(varied[-1])
@@ -175,6 +173,20 @@ def _curves(count: int) -> NDArray[np.float32]:
     """Polynomials over `count` greys in a row, each at right angles to the others, as columns."""
     powers = np.vander(np.linspace(-1, 1, count), min(CURVE, count - 1) + 1)
     return np.linalg.qr(powers)[0].astype(np.float32)
+
+
+class _Kind(NamedTuple):
+    """A kind of border: which lines (n, m) are one, a quick look whether a line may be, and whether lines of text apart
+    from the film are left out."""
+
+    is_border: Callable[[NDArray[np.uint8]], NDArray[np.bool_]]
+    may_be: Callable[[NDArray[np.uint8]], bool]
+    banners: bool
+
+
+_SINGLE_GREY = _Kind(_plain, _may_be_plain, False)
+_LETTERED = _Kind(_nearly_plain, _may_be_plain, True)
+_SMOOTH = _Kind(_smooth, lambda line: True, True)  # `_smooth_edges` has looked before
 
 
 def within(pixels: NDArray[np.uint8], bands: Bands, step: int = 1) -> NDArray[np.uint8]:

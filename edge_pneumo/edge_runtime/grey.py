@@ -188,14 +188,12 @@ def _scale(raw: NDArray, how: Rendering) -> tuple[tuple[float, float] | None, tu
     said = "VOI LUT" if how.voi_lut is not None else "window in the header" if how.windows else ""
     scale: tuple[float, float] | None = None
     kept = 1.0
-    if how.voi_lut is None and how.windows:
+    if how.windows and how.voi_lut is None:
         own = slice(*np.searchsorted(values, [low, np.nextafter(high, np.inf)]))
         scale, kept = _best_window(values[own], counts[own], how)
-    elif said:
-        pass  # the VOI LUT decides
-    elif how.signed or how.modality_lut is not None or (how.slope, how.intercept) != (1.0, 0.0):
-        return used, whole, ()
-    else:
+    elif not said:
+        if how.signed or how.modality_lut is not None or (how.slope, how.intercept) != (1.0, 0.0):
+            return used, whole, ()
         bits = how.stored
         if bits == 16:  # is often said of 12, beyond which a border may lie
             bits = max(int(high).bit_length(), 8)
@@ -212,14 +210,8 @@ def _scale(raw: NDArray, how: Rendering) -> tuple[tuple[float, float] | None, tu
         return scale, whole, warnings
     if not said:
         return used, whole, ()
-    return (
-        scale,
-        (black, white),
-        (
-            *warnings,
-            f"the {said} leaves the film with hardly any contrast; it is shown with more",
-        ),
-    )
+    warnings += (f"the {said} leaves the film with hardly any contrast; it is shown with more",)
+    return scale, (black, white), warnings
 
 
 def _best_window(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_pneumo.benchmarks.answers import examine_films, watched
+from edge_pneumo.benchmarks.answers import examine_films
 from edge_pneumo.benchmarks.metrics import evaluate
 from edge_pneumo.benchmarks.metrics.candidates import candidate_spec, shown
 from edge_pneumo.edge_runtime.decode import Finding, decode
@@ -20,6 +20,7 @@ from edge_pneumo.edge_runtime.files import atomic_write
 from edge_pneumo.edge_runtime.predict import Detector
 from edge_pneumo.edge_runtime.result import box_to_dict
 from edge_pneumo.errors import DataError, FilmRefused, UsageFault
+from edge_pneumo.progress import watched
 from edge_pneumo.train.data.index import DataSet, load_dataset
 from edge_pneumo.train.data.seen import count_met
 from edge_pneumo.train.run import load_run

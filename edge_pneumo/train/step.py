@@ -7,14 +7,13 @@ batch norm of Xie et al., "Adversarial Examples Improve Image Recognition", CVPR
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_pneumo.progress import watched
 from edge_pneumo.train.config import Stage, TrainConfig
 from edge_pneumo.train.feed import Batch
 from edge_pneumo.train.losses import detection_loss
@@ -22,7 +21,7 @@ from edge_pneumo.train.teach import lessons, taught_loss
 from edge_pneumo.train.weights import HEAD
 
 TELL_EVERY_S = 60.0
-"""How often a long epoch says how far it is where no bar can be drawn."""
+"""How often a long epoch says how far it is where no bar can be drawn: a log of hours, not of a job's minute."""
 
 
 class Stepper:
@@ -87,27 +86,18 @@ class Stepper:
     def run_epoch(self, batches: Iterable[Batch], steps: int, title: str) -> dict[str, float]:
         """Train on the batches; mean of each loss term."""
         import tensorflow as tf
-        from tqdm import tqdm
 
         for variable, value in zip(self.shadow, self.average, strict=True):
             variable.assign(value)
         sums: dict[str, float] = {}
         count = 0
-        on_screen = sys.stderr.isatty()
-        began = told = time.monotonic()
-        for images, targets, apart in tqdm(batches, title, steps, leave=False, file=sys.stderr, disable=not on_screen):
+        for images, targets, apart in watched(batches, steps, title, every_s=TELL_EVERY_S):
             for optimizer, (_, peak) in zip(self.optimizers, self.groups, strict=True):
                 optimizer.learning_rate.assign(peak * self.rate())
             decay = min(self.config.ema, (1 + self.done) / (10 + self.done))
             constants = {name: tf.constant(value) for name, value in targets.items()}
             terms = self.step(tf.constant(images), constants, tf.constant(decay, tf.float32), apart)
             self.done, count = self.done + 1, count + 1
-            if not on_screen and time.monotonic() - told > TELL_EVERY_S:
-                told = time.monotonic()
-                left = (told - began) / count * (steps - count)
-                print(
-                    f"{title}: {count} of {steps} steps, about {left / 60:.0f} min of this epoch left", file=sys.stderr
-                )
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + float(value)
         self.average = [v.numpy() for v in self.shadow]

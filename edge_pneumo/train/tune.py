@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_pneumo.benchmarks.answers import examine_films, watched
+from edge_pneumo.benchmarks.answers import examine_films
 from edge_pneumo.benchmarks.metrics import classification
 from edge_pneumo.benchmarks.metrics.bootstrap import interval, patient_weights
 from edge_pneumo.benchmarks.operating import choose_box_threshold, choose_operating_points, recalibrate
@@ -24,6 +24,7 @@ from edge_pneumo.edge_runtime.files import check_writable
 from edge_pneumo.edge_runtime.predict import Detector
 from edge_pneumo.edge_runtime.preprocess import Geometry
 from edge_pneumo.errors import DataError, FilmRefused, UsageFault
+from edge_pneumo.progress import watched
 from edge_pneumo.train.data.index import load_dataset
 from edge_pneumo.train.data.seen import film_marks
 

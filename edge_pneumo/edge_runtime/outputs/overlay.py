@@ -131,9 +131,8 @@ def write_overlay(path: str | Path, source: FilmSource, examination: Examination
     marks = PngInfo()
     marks.add_text("Software", DRAWN_BY)
     with atomic_write(path) as stream:
-        picture.save(
-            stream, "PNG", pnginfo=marks, compress_level=3
-        )  # level 6 takes far longer, for a few per cent fewer bytes
+        # compression level 6 takes far longer, for a few per cent fewer bytes
+        picture.save(stream, "PNG", pnginfo=marks, compress_level=3)
 
 
 def _levels(scores: NDArray[np.float32], column: int) -> NDArray[np.float64]:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from edge_pneumo.edge_runtime.preprocess import Geometry, InputSpec, preprocess
 from edge_pneumo.edge_runtime.radiograph import read_radiograph
 from edge_pneumo.errors import DataError, FilmRefused
+from edge_pneumo.progress import watched
 from edge_pneumo.train.data.film import Film
 from edge_pneumo.train.data.pack import PixelCache, content_key, open_cache
-from edge_pneumo.train.data.progress import watched
 
 _MOST_REFUSED = 0.2  # share of films; above it, something is wrong with the folder and not with a film
 

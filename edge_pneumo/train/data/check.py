@@ -12,10 +12,10 @@ from typing import Any
 
 from edge_pneumo.edge_runtime.radiograph import Radiograph, read_radiograph
 from edge_pneumo.errors import DataError, FilmRefused
+from edge_pneumo.progress import watched
 from edge_pneumo.train.data.film import SEVERITIES, Fault, Film, Reading
 from edge_pneumo.train.data.index import box_faults, group_faults, read_layout
 from edge_pneumo.train.data.pack import content_key
-from edge_pneumo.train.data.progress import watched
 
 OLDEST_YEARS = 110
 """RSNA's headers have ages up to 155."""

@@ -16,9 +16,9 @@ from edge_pneumo.edge_runtime.files import atomic_write
 from edge_pneumo.edge_runtime.preprocess import InputSpec, preprocess
 from edge_pneumo.edge_runtime.radiograph import read_radiograph
 from edge_pneumo.errors import FilmRefused, UsageFault
+from edge_pneumo.progress import watched
 from edge_pneumo.train.data.film import DataSet, Film
 from edge_pneumo.train.data.findings import OPACITY
-from edge_pneumo.train.data.progress import watched
 from edge_pneumo.train.data.steps import STEPS
 
 KINDS = ("png", "jpg")

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_pneumo.edge_runtime.preprocess import InputSpec
+from edge_pneumo.progress import watched
 from edge_pneumo.train.data.cache import load_images
 from edge_pneumo.train.data.film import DataSet
-from edge_pneumo.train.data.progress import watched
 from edge_pneumo.train.data.steps import STEPS, Step
 
 FOLDS = 5

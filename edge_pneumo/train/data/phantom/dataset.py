@@ -17,13 +17,13 @@ from PIL import Image
 
 from edge_pneumo.edge_runtime.files import atomic_write
 from edge_pneumo.errors import UsageFault, WriteFailed
+from edge_pneumo.progress import watched
 from edge_pneumo.train.data.findings import NORMAL, NOT_NORMAL, OPACITY
 from edge_pneumo.train.data.kaggle import CLASSES, IMAGES, LABELS, SPLITS
 from edge_pneumo.train.data.phantom.anatomy import draw_anatomy
 from edge_pneumo.train.data.phantom.dicom import film_bytes
 from edge_pneumo.train.data.phantom.disease import OTHER_DISEASE
 from edge_pneumo.train.data.phantom.exposure import Case, expose
-from edge_pneumo.train.data.progress import watched
 from edge_pneumo.train.data.splits import make_splits
 
 CLASS_SHARES = {OPACITY: 0.36, NOT_NORMAL: 0.34, NORMAL: 0.30}

@@ -9,10 +9,10 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_LINE_EVERY_S = 10.0
+LINE_EVERY_S = 10.0
 
 
-def watched(items: Iterable[T], n: int, what: str, *, show: bool = True) -> Iterator[T]:
+def watched(items: Iterable[T], n: int, what: str, *, show: bool = True, every_s: float = LINE_EVERY_S) -> Iterator[T]:
     """Pass the items on, and say how far of `n` it is; quick jobs off a terminal say nothing."""
     if not show:
         yield from items
@@ -24,7 +24,7 @@ def watched(items: Iterable[T], n: int, what: str, *, show: bool = True) -> Iter
     else:
         said = time.monotonic()
         for i, item in enumerate(items, 1):
-            if time.monotonic() - said > _LINE_EVERY_S:
+            if time.monotonic() - said > every_s:
                 said = time.monotonic()
                 print(f"{what}: {i} of {n}", file=sys.stderr, flush=True)
             yield item
